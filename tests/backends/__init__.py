@@ -1,0 +1,1 @@
+"""The backends on real TensorFlow, with the small models that they load."""

@@ -1,0 +1,1 @@
+"""Tests that start the real server as a process of its own."""

@@ -1,0 +1,592 @@
+"""Pictures: every mode and format becomes the right pixels, and nothing a client sends does harm."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import random
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from tf_serving_flask_app.errors import ConfigurationError, InvalidImage
+from tf_serving_flask_app.images import ImageInput, decode, flatten, resize, to_array
+from tf_serving_flask_app.placement import Placement, Resize, place
+from tf_serving_flask_app.scaling import Color, parse_scale
+
+# Pillow warns about damaged metadata of a picture that it can read. Its DecompressionBombWarning stays an error here.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+
+TEST_DATA = Path(os.environ.get("TEST_DATA", Path(__file__).parents[1] / "../shared/data"))
+ODD = TEST_DATA / "images/odd"
+MAX_PIXELS = 50_000_000
+SENTENCE = r"^[A-Z][^\n]{10,250}; send [^\n;]+\.$"
+
+needs_test_data = pytest.mark.skipif(not ODD.is_dir(), reason="TEST_DATA names no folder of test data")
+
+
+def photo(width: int = 40, height: int = 30, mode: str = "RGB") -> Image.Image:
+    """A picture with smooth colours, so that lossy formats and resizing change it little."""
+    y, x = np.mgrid[0:height, 0:width]
+    red, green = 255 * x / max(1, width - 1), 255 * y / max(1, height - 1)
+    return Image.fromarray(np.stack([red, green, 255 - red], -1).astype(np.uint8)).convert(mode)
+
+
+def encode(image: Image.Image, name: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, name, **options)
+    return file.getvalue()
+
+
+def rgb(image: Image.Image) -> np.ndarray:
+    return np.asarray(image.convert("RGB"))
+
+
+# Decoding
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "MPO"])
+def test_the_promised_formats_are_decoded_as_pillow_does(name: str) -> None:
+    data = encode(photo(), name)
+    np.testing.assert_array_equal(rgb(decode(data, MAX_PIXELS)), rgb(Image.open(io.BytesIO(data))))
+
+
+@pytest.mark.parametrize("name", ["GIF", "WEBP", "TIFF", "PNG", "MPO"])
+def test_of_many_frames_the_first_is_taken(name: str) -> None:
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    data = encode(frames[0], name, save_all=True, append_images=frames[1:])
+    assert rgb(decode(data, MAX_PIXELS)).mean((0, 1)) == pytest.approx([255, 0, 0], abs=2)
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (b"", "The picture is empty"),
+        (b"\0", "These bytes are no picture"),
+        (b"hello", "These bytes are no picture"),
+        (b"<html></html>", "These bytes are no picture"),
+        (bytes(1000), "These bytes are no picture"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "This is a HEIC file"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0", "This is an AVIF file"),
+        (b"%PDF-1.7", "This is a PDF file"),
+        (b"\xff\x0a\xfa\x1f", "This is a JPEG XL file"),
+        (encode(photo(), "JPEG2000"), "This is a JPEG 2000 file"),
+        (encode(photo(), "PPM"), "This is a PNM file"),
+        (encode(photo(), "ICO"), "This is an ICO file"),
+        (encode(photo(), "TGA"), "These bytes are no picture"),
+    ],
+)
+def test_what_is_not_taken_is_named_with_what_is(data: bytes, found: str) -> None:
+    with pytest.raises(InvalidImage, match=f"^{found}; send a JPEG, PNG, GIF, BMP, WebP or TIFF picture.$"):
+        decode(data, MAX_PIXELS)
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF"])
+def test_half_a_file_is_refused_as_truncated(name: str) -> None:
+    data = encode(photo(200, 200), name)
+    with pytest.raises(InvalidImage, match=r"is truncated or damaged .* send the whole file") as caught:
+        decode(data[: len(data) // 2], MAX_PIXELS)
+    assert isinstance(caught.value.__cause__, Exception)
+
+
+def test_memory_that_is_short_is_not_the_clients_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", no_memory)
+    with pytest.raises(MemoryError):
+        decode(encode(photo(), "PNG"), MAX_PIXELS)
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "TIFF", "MPO"])
+@pytest.mark.parametrize(
+    ("orientation", "seen"),
+    [(1, "abcd"), (2, "badc"), (3, "dcba"), (4, "cdab"), (5, "acbd"), (6, "cadb"), (7, "dbca"), (8, "bdac")],
+)
+def test_the_exif_orientation_is_applied(name: str, orientation: int, seen: str) -> None:
+    corners = np.zeros((32, 48), np.uint8)
+    corners[:16, :24], corners[:16, 24:], corners[16:, :24], corners[16:, 24:] = 0, 80, 160, 240  # a b c d
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    found = np.asarray(decode(encode(Image.fromarray(corners), name, exif=exif), MAX_PIXELS).convert("L"))
+    assert found.shape == ((48, 32) if orientation > 4 else (32, 48))
+    quarters = found[8, 8], found[8, -8], found[-8, 8], found[-8, -8]
+    assert "".join("abcd"[round(int(value) / 80)] for value in quarters) == seen
+
+
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0", b"Exif\0\0II*\0", b"Exif\0\0rubbish" * 9, b"Exif\0\0MM\0*\xff\xff\xff\xff"]
+)
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP"])
+def test_a_damaged_exif_block_does_not_hide_the_picture(name: str, exif: bytes) -> None:
+    assert decode(encode(photo(), name, exif=exif), MAX_PIXELS).size == (40, 30)
+
+
+# Bombs
+
+
+def png(width: int, height: int) -> bytes:
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    content = b"IDAT" + zlib.compress(bytes(1000))
+    chunks = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in (header, content, b"IEND")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def gif(canvas: tuple[int, int], frame: tuple[int, int], *, extensions: bytes = b"") -> bytes:
+    """A GIF whose frame begins at (1, 1) and is to be replaced by the background, for which Pillow takes memory."""
+    control = b"!\xf9\4\x08\0\0\0\0"
+    header = b"GIF89a" + struct.pack("<HHBBB", *canvas, 0x80, 0, 0) + bytes(6)
+    return header + extensions + control + b"," + struct.pack("<HHHHB", 1, 1, *frame, 0) + b"\2\2\x44\1\0;"
+
+
+def webp(width: int, height: int) -> bytes:
+    """A WebP of one small frame on a canvas of the given size."""
+    data = bytearray(encode(photo(), "WEBP", exif=b"Exif\0\0II*\0"))
+    assert data[12:16] == b"VP8X"
+    data[24:30] = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    return bytes(data)
+
+
+def lossless_webp(width: int, height: int) -> bytes:
+    data = bytearray(encode(photo(), "WEBP", lossless=True))
+    assert data[12:16] == b"VP8L"
+    data[21:25] = ((width - 1) | (height - 1) << 14).to_bytes(4, "little")
+    return bytes(data)
+
+
+def lossy_webp(width: int, height: int) -> bytes:
+    data = bytearray(encode(photo(), "WEBP"))
+    assert data[12:16] == b"VP8 "
+    data[26:30] = struct.pack("<HH", width, height)
+    return bytes(data)
+
+
+def jpeg(width: int, height: int) -> bytes:
+    data = encode(photo(), "JPEG")
+    at = data.index(b"\xff\xc0") + 5
+    return data[:at] + struct.pack(">HH", height, width) + data[at + 4 :]
+
+
+def bmp(width: int, height: int) -> bytes:
+    data = encode(photo(), "BMP")
+    return data[:18] + struct.pack("<ii", width, height) + data[26:]
+
+
+def tiff(width: int, height: int, tile: tuple[int, int] = (16, 16)) -> bytes:
+    """A TIFF of one deflated tile, which may be larger than the picture."""
+    values = [(256, width), (257, height), (258, 8), (259, 8), (262, 1), (277, 1), (322, tile[0]), (323, tile[1])]
+    content = zlib.compress(bytes(1000))
+    entries = [(tag, 4, 1, value) for tag, value in [*values, (324, 200), (325, len(content))]]
+    directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return (b"II*\0" + struct.pack("<I", 8) + directory).ljust(200, b"\0") + content
+
+
+# All between the limit used here and the one at which Pillow itself stops.
+BOMBS = {
+    "png": png(9000, 9000),
+    "jpeg": jpeg(9000, 9000),
+    "bmp": bmp(9000, 9000),
+    "gif canvas": gif((9000, 9000), (9, 9)),
+    "gif frame": gif((9, 9), (8999, 8999)),
+    "gif frame after extensions": gif(
+        (9, 9), (8999, 8999), extensions=b"!\xfe\3a,b\1,\0" + b"!\xff\x0bNETSCAPE2.0\3\1\0\0\0"
+    ),
+    "webp": webp(9000, 9000),
+    "webp lossless": lossless_webp(9000, 9000),
+    "webp lossy": lossy_webp(9000, 9000),
+    "tiff": tiff(9000, 9000),
+    "tiff tile": tiff(9, 9, tile=(9008, 9008)),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_picture_above_the_limit_is_refused_with_size_and_limit(name: str) -> None:
+    size = r"9008x9008 = 81144064" if name == "tiff tile" else r"9000x9000 = 81000000"
+    with pytest.raises(InvalidImage, match=f"has {size} pixels and the limit is 50000000; send a smaller one.$"):
+        decode(BOMBS[name], MAX_PIXELS)
+
+
+def test_refusing_a_bomb_takes_neither_memory_nor_time() -> None:
+    script = """
+import resource, sys, time
+from tf_serving_flask_app.errors import InvalidImage
+from tf_serving_flask_app.images import decode
+blobs = [bytes.fromhex(line) for line in sys.stdin]
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 40_000_000, resource.RLIM_INFINITY))  # half of what a bomb takes
+for blob in blobs:
+    begin = time.perf_counter()
+    try:
+        decode(blob, 50_000_000)
+    except InvalidImage as exc:
+        if "the limit is" in str(exc):  # not a decoder that found no memory
+            print(time.perf_counter() - begin)
+"""
+    lines = "\n".join(blob.hex() for blob in BOMBS.values())
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        input=lines,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=Path(__file__).parents[1],
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    times = [float(line) for line in result.stdout.split()]
+    assert len(times) == len(BOMBS)
+    assert max(times) < 0.2
+
+
+@pytest.mark.parametrize("data", [encode(photo(), name) for name in ("PNG", "GIF", "WEBP", "TIFF")])
+def test_the_limit_itself_is_allowed(data: bytes) -> None:
+    assert decode(data, 40 * 30).size == (40, 30)
+    with pytest.raises(InvalidImage, match="40x30 = 1200 pixels and the limit is 1199"):
+        decode(data, 40 * 30 - 1)
+
+
+def test_a_gif_frame_beyond_its_canvas_is_shown_whole() -> None:
+    data = encode(photo(), "GIF")
+    small_canvas = data[:6] + struct.pack("<HH", 9, 1) + data[10:]
+    np.testing.assert_array_equal(rgb(decode(small_canvas, MAX_PIXELS)), rgb(decode(data, MAX_PIXELS)))
+
+
+def test_pillows_own_limit_plays_no_part_below_the_configured_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert decode(encode(photo(), "PNG"), MAX_PIXELS).size == (40, 30)
+
+
+# Files that have made trouble elsewhere
+
+
+def odd_files() -> list[Path]:
+    return sorted(ODD.iterdir()) if ODD.is_dir() else []
+
+
+def odd(name: str) -> bytes:
+    return (ODD / f"pillow_{name}").read_bytes()
+
+
+@needs_test_data
+@pytest.mark.parametrize("path", odd_files(), ids=lambda path: path.name)
+def test_an_odd_file_is_decoded_or_refused_in_one_sentence(path: Path) -> None:
+    data = path.read_bytes()
+    begin = time.perf_counter()
+    try:
+        image = decode(data, MAX_PIXELS)
+    except InvalidImage as exc:
+        assert time.perf_counter() - begin < 0.2
+        with pytest.raises(InvalidImage, match=SENTENCE):
+            raise exc
+    else:
+        pixels = to_array(image, "rgb")
+        assert pixels.shape == (image.height, image.width, 3)
+        assert pixels.dtype == np.uint8
+
+
+# The index calls these two readable. Pillow's first load() of them fails, and only a second one on the same object
+# hands out the part that was decoded; TensorFlow refuses them too.
+FAIL_ON_FIRST_LOAD = {"pillow_broken_data_stream.png", "pillow_truncated_end_chunk.png"}
+TAKEN = {".jpg", ".mpo", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
+
+
+@needs_test_data
+def test_every_odd_file_that_pillow_reads_in_our_formats_is_decoded() -> None:
+    index = json.loads((TEST_DATA / "images/index.json").read_text(encoding="utf-8"))
+    readable = {Path(entry["file"]).name for entry in index if entry["pillow_13"] == "ok"}
+    refused = set()
+    for path in odd_files():
+        try:
+            decode(path.read_bytes(), MAX_PIXELS)
+        except InvalidImage:
+            refused.add(path)
+    assert {path.name for path in refused if path.suffix in TAKEN and path.name in readable} == FAIL_ON_FIRST_LOAD
+    assert {path.name for path in odd_files() if path.suffix not in TAKEN} <= {path.name for path in refused}
+
+
+@needs_test_data
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("decompression_bomb.gif", "65535x66601 = 4364696535 pixels"),
+        ("bmp_b_reallybig.bmp", "3000000x2000000 = 6000000000000 pixels"),
+        ("bmp_b_badwidth.bmp", "pixels and the limit is"),
+        ("decompression_bomb.ico", "This is an ICO file"),
+        ("png_decompression_dos.png", "Decompressed data too large"),
+    ],
+)
+def test_an_odd_bomb_is_refused_for_the_right_reason(name: str, reason: str) -> None:
+    with pytest.raises(InvalidImage, match=reason):
+        decode(odd(name), MAX_PIXELS)
+
+
+@needs_test_data
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_the_same_photograph_in_each_orientation_looks_the_same(orientation: int) -> None:
+    upright = to_array(decode(odd("hopper.jpg"), MAX_PIXELS), "rgb").astype(int)
+    turned = to_array(decode(odd(f"hopper_orientation_{orientation}.jpg"), MAX_PIXELS), "rgb")
+    assert np.abs(upright - turned).mean() < 6
+    assert np.abs(upright - turned[:, ::-1]).mean() > 30
+
+
+@needs_test_data
+def test_a_cmyk_jpeg_looks_like_its_rgb_twin() -> None:
+    cmyk, twin = (to_array(decode(odd(f"pil_sample_{kind}.jpg"), MAX_PIXELS), "rgb") for kind in ("cmyk", "rgb"))
+    assert np.abs(cmyk.astype(int) - twin).mean() < 8
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "MPO", "TIFF compressed"])
+def test_damaged_files_give_a_picture_or_invalid_image_and_nothing_else(name: str) -> None:
+    chance = random.Random(name)
+    options = {"compression": "tiff_lzw"} if name == "TIFF compressed" else {}
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encode(photo(), name.split()[0], **options, **({"exif": exif} if name not in ("GIF", "BMP") else {}))
+    damaged = [data[:length] for length in range(0, len(data), max(1, len(data) // 40))]
+    for _ in range(80):
+        copy = bytearray(data)
+        for _ in range(chance.choice((1, 1, 3, 20))):
+            # Headers decide more than pixels do.
+            copy[chance.randrange(chance.choice((64, len(data))) if len(data) > 64 else len(data))] = chance.randrange(
+                256
+            )
+        damaged.append(bytes(copy))
+    refused = []
+    for blob in damaged:
+        try:
+            assert decode(blob, 10_000).mode in ("L", "RGB")
+        except InvalidImage as exc:
+            refused.append(str(exc))
+    assert len(refused) > 20
+    assert all(message.endswith(".") and message.isprintable() for message in refused)
+
+
+# Modes
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"])
+def test_an_opaque_picture_is_what_pillow_converts_it_to(mode: str) -> None:
+    image = photo().convert("RGB").convert(mode)
+    np.testing.assert_array_equal(to_array(image, "rgb"), np.asarray(image.convert("RGB")))
+
+
+def test_colours_come_in_the_order_asked_for() -> None:
+    image = Image.new("RGB", (3, 2), (10, 20, 30))
+    assert to_array(image, "rgb")[0, 0].tolist() == [10, 20, 30]
+    assert to_array(image, "bgr")[0, 0].tolist() == [30, 20, 10]
+
+
+def test_grayscale_has_one_channel_and_pillows_weights() -> None:
+    np.testing.assert_array_equal(to_array(photo(), "grayscale"), np.asarray(photo().convert("L"))[..., np.newaxis])
+
+
+def test_a_gray_picture_stays_as_it_is_in_each_order() -> None:
+    gray = photo(mode="L")
+    for color, channels in (("grayscale", 1), ("rgb", 3), ("bgr", 3)):
+        expected = np.repeat(np.asarray(gray)[..., np.newaxis], channels, -1)
+        np.testing.assert_array_equal(to_array(gray, color), expected)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "RGBa", "LA", "La", "PA"])
+@pytest.mark.parametrize(("alpha", "expected"), [(255, 80), (0, 255), (51, 220)])
+def test_a_picture_with_alpha_lies_on_white(mode: str, alpha: int, expected: int) -> None:
+    image = Image.new("LA", (4, 3), (80, alpha))
+    if mode in ("RGBA", "RGBa", "PA"):
+        image = image.convert("RGBA").convert(mode)
+    elif mode == "La":
+        image = image.convert("La")
+    assert to_array(image, "rgb") == pytest.approx(expected, abs=2)
+    assert to_array(image, "grayscale") == pytest.approx(expected, abs=2)
+
+
+def test_alpha_that_is_opaque_everywhere_changes_nothing() -> None:
+    np.testing.assert_array_equal(to_array(photo(mode="RGBA"), "rgb"), np.asarray(photo()))
+
+
+@pytest.mark.parametrize(
+    ("image", "transparent"),
+    [
+        (Image.new("1", (2, 2), 0), 0),
+        (Image.new("L", (2, 2), 7), 7),
+        (Image.new("RGB", (2, 2), (1, 2, 3)), (1, 2, 3)),
+        (Image.fromarray(np.full((2, 2), 700, np.uint16)), 700),
+        (Image.new("RGB", (2, 2), (9, 99, 9)).quantize(2), 0),
+    ],
+    ids=["1", "L", "RGB", "I;16", "P"],
+)
+def test_a_colour_declared_transparent_in_a_png_becomes_white(image: Image.Image, transparent: Any) -> None:
+    opaque = to_array(decode(encode(image, "PNG"), MAX_PIXELS), "rgb")
+    clear = to_array(decode(encode(image, "PNG", transparency=transparent), MAX_PIXELS), "rgb")
+    assert opaque.max() < 255
+    assert clear.min() == 255
+
+
+def test_a_palette_with_a_transparency_for_each_colour_is_blended() -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([0, 0, 0, 100, 100, 100])
+    image.putpixel((1, 0), 1)
+    pixels = to_array(decode(encode(image, "PNG", transparency=b"\x80\xff"), MAX_PIXELS), "rgb")
+    assert pixels[0, :, 0].tolist() == pytest.approx([127, 100], abs=1)
+
+
+@pytest.mark.parametrize("name", ["PNG", "TIFF"])
+def test_sixteen_bits_are_scaled_not_clipped(name: str) -> None:
+    image = Image.fromarray(np.array([[0, 255, 256, 32768, 65535]], np.uint16))
+    assert to_array(decode(encode(image, name), MAX_PIXELS), "grayscale").ravel().tolist() == [0, 0, 1, 128, 255]
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I;16L", "I;16N"])
+def test_sixteen_bits_are_read_in_any_byte_order(mode: str) -> None:
+    order = {"I;16B": ">", "I;16N": "="}.get(mode, "<")
+    image = Image.frombytes(mode, (2, 1), np.array([0x1234, 0xFF00], f"{order}u2").tobytes())
+    assert to_array(image, "grayscale").ravel().tolist() == [0x12, 0xFF]
+
+
+def test_integers_beyond_sixteen_bits_are_clipped() -> None:
+    image = Image.fromarray(np.array([[-5, 0x4000, 70000]], np.int32))
+    assert to_array(image, "grayscale").ravel().tolist() == [0, 64, 255]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([0, 0.5, 1], [0, 128, 255]), ([-9, 127.6, 300], [0, 128, 255]), ([np.nan, np.inf, 100], [0, 255, 100])],
+)
+def test_floating_pictures_are_taken_as_0_to_1_or_0_to_255(values: list[float], expected: list[int]) -> None:
+    image = Image.fromarray(np.array([values], np.float32))
+    assert to_array(decode(encode(image, "TIFF"), MAX_PIXELS), "grayscale").ravel().tolist() == expected
+
+
+def test_a_flat_picture_is_not_copied() -> None:
+    image = photo()
+    assert flatten(image) is image
+
+
+# Resizing
+
+
+def test_stretch_is_pillows_bilinear_resize() -> None:
+    expected = photo().resize((17, 23), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(np.asarray(resize(photo(), 17, 23, "stretch")), np.asarray(expected))
+
+
+@pytest.mark.parametrize("size", [(40, 30), (30, 40), (301, 203), (7, 100)])
+def test_crop_is_the_centre_that_covers_the_frame(size: tuple[int, int]) -> None:
+    image = photo(*size)
+    expected = ImageOps.fit(image, (24, 20), Image.Resampling.BILINEAR)
+    found = np.asarray(resize(image, 24, 20, "crop")).astype(int)
+    assert np.abs(found - np.asarray(expected)).max() <= 1
+
+
+def test_pad_shows_the_whole_picture_between_black_bars() -> None:
+    padded = np.asarray(resize(Image.new("RGB", (40, 20), "white"), 20, 20, "pad"))
+    assert (padded[5:15] == 255).all()
+    assert (padded[:5] == 0).all()
+    assert (padded[15:] == 0).all()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("how", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 20_000), (20_000, 1), (33, 7), (299, 300)])
+def test_any_picture_fits_the_frame(mode: str, how: Resize, size: tuple[int, int]) -> None:
+    resized = resize(Image.new(mode, size), 31, 17, how)
+    assert (resized.size, resized.mode) == ((31, 17), mode)
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ("stretch", Placement(0, 0, 50, 50)),
+        ("crop", Placement(-25, 0, 100, 50)),
+        ("pad", Placement(0, 12, 50, 25)),
+        ("none", Placement(0, 0, 200, 100)),
+    ],
+)
+def test_placement_tells_where_the_picture_lies_in_the_frame(how: Resize, expected: Placement) -> None:
+    assert place((200, 100), (50, 50), how) == expected
+
+
+@pytest.mark.parametrize("how", ["stretch", "crop", "pad"])
+def test_a_point_of_the_picture_is_found_where_the_placement_says(how: Resize) -> None:
+    image = Image.new("L", (200, 100))
+    image.paste(255, (100, 40, 120, 60))  # its centre at 0.55, 0.5 of the picture
+    seen = np.argwhere(np.asarray(resize(image, 60, 50, how)) > 100)
+    y, x = seen.mean(0) + 0.5
+    at = place(image.size, (60, 50), how)
+    assert ((x - at.left) / at.width, (y - at.top) / at.height) == pytest.approx((0.55, 0.5), abs=0.02)
+
+
+# The model's input
+
+
+def image_input(scale: str = "raw", color: Color = "rgb", **changes: Any) -> ImageInput:
+    defaults: dict[str, Any] = {"width": 8, "height": 6, "max_pixels": MAX_PIXELS, "dtype": np.dtype(np.float32)}
+    return ImageInput(**defaults | changes, color=color, scale=parse_scale(scale, color))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("color", ["rgb", "bgr", "grayscale"])
+def test_the_tensor_is_a_contiguous_writable_batch_of_one(color: Color, layout: str, dtype: type) -> None:
+    tensor = image_input(color=color, layout=layout, dtype=np.dtype(dtype)).tensor(encode(photo(), "PNG"))
+    channels = 1 if color == "grayscale" else 3
+    assert tensor.shape == ((1, 6, 8, channels) if layout == "channels_last" else (1, channels, 6, 8))
+    assert tensor.dtype == dtype
+    assert tensor.flags.c_contiguous
+    assert tensor.flags.writeable
+    source = photo(mode="L" if color == "grayscale" else "RGB").resize((8, 6), Image.Resampling.BILINEAR)
+    expected = np.asarray(source).reshape(6, 8, channels)[..., :: -1 if color == "bgr" else 1]
+    found = tensor[0] if layout == "channels_last" else tensor[0].transpose(1, 2, 0)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_the_scale_is_applied_in_float32_before_the_cast() -> None:
+    pixels = np.asarray(photo().resize((8, 6), Image.Resampling.BILINEAR)).astype(np.float32)
+    expected = pixels / np.float32(127.5) - np.float32(1)
+    for dtype in (np.float16, np.float32, np.float64):
+        tensor = image_input("inception", dtype=np.dtype(dtype)).tensor(encode(photo(), "PNG"))
+        np.testing.assert_array_equal(tensor[0], expected.astype(dtype))
+
+
+@pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
+def test_the_constants_of_a_preset_meet_their_colours_in_each_layout(layout: str) -> None:
+    tensor = image_input("caffe", "bgr", layout=layout).from_image(Image.new("RGB", (8, 6), (124, 117, 104)))
+    by_channel = tensor[0, 0, 0] if layout == "channels_last" else tensor[0, :, 0, 0]
+    assert by_channel.tolist() == pytest.approx([104 - 103.939, 117 - 116.779, 124 - 123.68], abs=1e-4)
+
+
+def test_without_resizing_a_picture_keeps_its_size() -> None:
+    anything = image_input(width=None, height=None, resize="none", dtype=np.dtype(np.uint8))
+    tensor = anything.tensor(encode(photo(), "PNG"))
+    np.testing.assert_array_equal(tensor[0], np.asarray(photo()))
+
+
+@pytest.mark.parametrize(("width", "height", "wanted"), [(8, 6, "8x6"), (None, 6, "anyx6"), (40, 31, "40x31")])
+def test_without_resizing_a_picture_of_another_size_is_refused(width: int, height: int, wanted: str) -> None:
+    fixed = image_input(width=width, height=height, resize="none")
+    with pytest.raises(InvalidImage, match=f"has 40x30 pixels and the model takes {wanted}; send it at that size"):
+        fixed.tensor(encode(photo(), "PNG"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"width": None}, "resize 'stretch' needs width and height"),
+        ({"height": None, "resize": "pad"}, "resize 'pad' needs width and height"),
+        ({"dtype": np.dtype(np.uint8), "scale": "x / 255"}, "input of uint8 .* scale 'x / 255'; use scale: raw"),
+        ({"dtype": np.dtype(np.int8)}, "0..255 do not fit .* int8"),
+        ({"dtype": np.dtype(object)}, "0..255 do not fit .* object"),
+        ({"dtype": np.dtype(bool)}, "0..255 do not fit .* bool"),
+    ],
+)
+def test_an_input_that_no_picture_could_satisfy_is_refused(changes: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ConfigurationError, match=fault):
+        image_input(**changes)

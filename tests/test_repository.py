@@ -1,0 +1,195 @@
+"""The repository: all models or none, found by name where several fit, ready only when there is something to serve."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.conftest import COLORS, ECHO, HALF
+from tests.numpy_backends import HalfPlusTwo
+from tf_serving_flask_app.cores import usable_cores
+from tf_serving_flask_app.errors import ConfigurationError, InvalidInput, NotFound
+from tf_serving_flask_app.repository import Repository, load_task
+from tf_serving_flask_app.settings import Settings
+from tf_serving_flask_app.spec import ModelSpec
+from tf_serving_flask_app.tasks.base import Task
+from tf_serving_flask_app.tasks.classification import Classification
+from tf_serving_flask_app.tasks.tensor import TensorTask
+from tf_serving_flask_app.tensors import Tensors
+
+MakeSpecs = Callable[..., list[ModelSpec]]
+MakeRepository = Callable[..., Repository]
+
+made: list[Recorded] = []
+
+
+class Recorded(HalfPlusTwo):
+    """Notes that it was made, and what it is called with."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec)
+        self.spec = spec
+        self.calls: list[list[float]] = []
+        made.append(self)
+
+    def run(self, signature: str, inputs: Tensors) -> Tensors:
+        self.calls.append(inputs["x"].tolist())
+        return super().run(signature, inputs)
+
+
+class Unloadable(HalfPlusTwo):
+    """Cannot be loaded."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        raise ConfigurationError("the file is no model")
+
+
+RECORDED = {**HALF, "name": "recorded", "backend": f"{__name__}:Recorded"}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_made() -> Iterator[None]:
+    yield
+    made.clear()
+
+
+@pytest.fixture
+def make(make_specs: MakeSpecs) -> MakeRepository:
+    def make(*models: dict[str, Any], **environ: str) -> Repository:
+        return Repository(make_specs(*models) if models else [], Settings.from_environ(environ))
+
+    return make
+
+
+def test_the_models_are_kept_in_the_order_of_the_spec(make: MakeRepository) -> None:
+    assert [task.model.name for task in make(HALF, COLORS, ECHO)] == ["half", "colors", "echo"]
+
+
+def test_it_is_ready_when_all_models_are_loaded(make: MakeRepository) -> None:
+    repository = make(HALF, COLORS)
+
+    assert repository.ready
+    assert repository.states() == {"half": {"1": "AVAILABLE"}, "colors": {"1": "AVAILABLE"}}
+
+
+def test_it_is_not_ready_with_nothing_to_serve(make: MakeRepository) -> None:
+    repository = make()
+
+    assert not repository.ready
+    assert repository.states() == {}
+
+
+def test_it_is_not_ready_while_it_drains_though_the_models_still_answer(make: MakeRepository) -> None:
+    repository = make(HALF)
+    repository.drain()
+
+    assert not repository.ready
+    assert repository.find("half", Task).model.name == "half"
+
+
+def test_closing_it_closes_the_models_and_ends_readiness(make: MakeRepository) -> None:
+    repository = make(RECORDED)
+    assert [backend.closed for backend in made] == [False]
+    repository.close()
+
+    assert [backend.closed for backend in made] == [True]
+    assert not repository.ready
+
+
+@pytest.mark.parametrize(
+    ("second", "text"),
+    [
+        ({**HALF, "backend": f"{__name__}:Unloadable"}, "the file is no model"),
+        ({**HALF, "backend": f"{__name__}:Missing"}, "has no attribute 'Missing'"),
+        ({**HALF, "backend": "json:loads"}, "is not a subclass of"),
+        ({**HALF, "inputs": {"x": {"dtype": "int64"}}}, "the spec says 'x' is int64"),
+        ({**HALF, "preprocess": "no_such_steps:run"}, "there is no module 'no_such_steps'"),
+        ({**COLORS, "labels": ["red"]}, "1 labels for 3 classes"),
+    ],
+)
+def test_a_second_model_that_fails_closes_the_first(make: MakeRepository, second: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigurationError, match=text):
+        make(RECORDED, second)
+
+    assert [backend.closed for backend in made] == [True]
+
+
+def test_a_model_that_does_not_fit_its_spec_is_closed_itself(make: MakeRepository) -> None:
+    with pytest.raises(ConfigurationError, match="is no picture"):
+        make({**RECORDED, "task": "classification"})
+
+    assert [backend.closed for backend in made] == [True]
+
+
+def test_a_model_has_run_once_on_zeros_before_it_is_served(make: MakeRepository) -> None:
+    make(RECORDED)
+
+    assert made[0].calls == [[0.0]]
+
+
+def test_loading_a_model_is_logged_with_name_and_version(
+    make_specs: MakeSpecs, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    load_task(make_specs({**HALF, "version": 3})[0], Settings.from_environ({}))
+
+    assert "model half version 3 is loaded and warm after" in caplog.text
+
+
+@pytest.mark.parametrize(("environ", "processes"), [({"WEB_CONCURRENCY": "1"}, 1), ({"WEB_CONCURRENCY": "1024"}, 1024)])
+def test_automatic_threads_share_the_cores_among_the_processes(
+    make: MakeRepository, environ: dict[str, str], processes: int
+) -> None:
+    make(RECORDED, **environ)
+
+    assert made[0].spec.session.intra_op_threads == max(1, usable_cores() // processes)
+
+
+def test_a_number_of_threads_in_the_spec_is_kept(make: MakeRepository) -> None:
+    make({**RECORDED, "session": {"intra_op_threads": 7}})
+
+    assert made[0].spec.session.intra_op_threads == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "found"),
+    [
+        ("half", Task, "half"),
+        ("echo", TensorTask, "echo"),
+        ("colors", Classification, "colors"),
+        ("colors", Task, "colors"),
+        (None, Classification, "colors"),
+    ],
+)
+def test_a_model_is_found_by_name_or_as_the_only_one_that_fits(
+    make: MakeRepository, name: str | None, kind: type[Task], found: str
+) -> None:
+    assert make(HALF, COLORS, ECHO).find(name, kind).model.name == found
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "error", "text"),
+    [
+        (None, Task, InvalidInput, "Several models fit; name one as 'modelname': half, colors, echo."),
+        (None, TensorTask, InvalidInput, "Several models fit; name one as 'modelname': half, echo."),
+        ("nope", Task, NotFound, "There is no model 'nope'; there are: half, colors, echo."),
+        ("Half", Task, NotFound, "There is no model 'Half'; there are: half, colors, echo."),
+        ("", Task, NotFound, "There is no model ''; there are: half, colors, echo."),
+        ("half", Classification, NotFound, "Model 'half' is for tensor; for this there are: colors."),
+    ],
+)
+def test_what_is_not_found_says_what_there_is(
+    make: MakeRepository, name: str | None, kind: type[Task], error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error) as caught:
+        make(HALF, COLORS, ECHO).find(name, kind)
+
+    assert str(caught.value) == text
+
+
+def test_without_a_fitting_model_the_list_of_models_is_pointed_to(make: MakeRepository) -> None:
+    with pytest.raises(NotFound, match="No model here does that; GET / lists the models"):
+        make(HALF).find(None, Classification)

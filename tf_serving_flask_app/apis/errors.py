@@ -1,0 +1,75 @@
+"""Which error is which status, and that each is ``{"error": "one sentence that says what to change"}``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
+from werkzeug.exceptions import NotFound as NoSuchPath
+
+from tf_serving_flask_app.apis.wire import json_response, request_context
+from tf_serving_flask_app.errors import (
+    AccessDenied,
+    BackendFailed,
+    DeadlineExceeded,
+    InvalidInput,
+    NotFound,
+    NotReady,
+    Overloaded,
+    ServingError,
+)
+
+logger = logging.getLogger(__name__)
+
+STATUS: Mapping[type[ServingError], int] = {
+    InvalidInput: 400,
+    AccessDenied: 403,
+    NotFound: 404,
+    BackendFailed: 500,
+    Overloaded: 503,
+    NotReady: 503,
+    DeadlineExceeded: 504,
+}
+
+
+def register_error_handlers(app: Flask) -> None:
+    """Make every error of the app an answer in JSON."""
+
+    @app.errorhandler(ServingError)
+    def serving_error(error: ServingError) -> Response:
+        status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+        if status == 500:
+            return internal_error(error)
+        response = json_response({"error": str(error)}, status)
+        if status == 503:
+            response.headers["Retry-After"] = "1"
+        return response
+
+    @app.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> Response:
+        response = json_response({"error": _http_text(error, app)}, error.code or 500)
+        if isinstance(error, MethodNotAllowed):
+            response.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
+        return response
+
+    @app.errorhandler(Exception)
+    def internal_error(error: Exception) -> Response:
+        logger.error("%s failed: %s", request.endpoint or "request", error, exc_info=error)
+        request_id = request_context().request_id
+        return json_response(
+            {"error": f"The server failed on this request; its log has the details under the id {request_id}."}, 500
+        )
+
+
+def _http_text(error: HTTPException, app: Flask) -> str:
+    """Say what to change, where Werkzeug's own text only says what is wrong."""
+    if isinstance(error, NoSuchPath):
+        return f"There is nothing at {request.path}; GET / lists what is served."
+    if isinstance(error, MethodNotAllowed):
+        methods = " or ".join(sorted(error.valid_methods or ()))
+        return f"{request.method} does not go with {request.path}; use {methods}."
+    if isinstance(error, RequestEntityTooLarge):
+        return f"The request is larger than the {app.config['MAX_CONTENT_LENGTH']} bytes that are taken; send less."
+    return error.description or error.name

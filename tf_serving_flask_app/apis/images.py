@@ -1,0 +1,112 @@
+"""Pictures in, labels out: `/classify` and `/classification`."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flask import Blueprint, Response, request
+
+from tf_serving_flask_app.apis.wire import json_response, request_context
+from tf_serving_flask_app.errors import AccessDenied, InvalidInput, NotFound
+from tf_serving_flask_app.repository import Repository
+from tf_serving_flask_app.tasks.classification import Classification, Prediction
+
+
+def create_blueprint(repository: Repository, image_folder: Path) -> Blueprint:
+    """Make the routes; files named by a client are read from ``image_folder`` only."""
+    blueprint = Blueprint("images", __name__)
+
+    @blueprint.post("/classify")
+    def classify() -> Response:
+        model = repository.find(_model_name(), Classification)
+        predictions = model.classify(_uploaded_picture(), request_context())
+        return json_response(classify_answer(predictions, model.model.spec.top_k))
+
+    @blueprint.get("/classification")
+    def classification() -> Response:
+        model = repository.find(_model_name(), Classification)
+        name = request.args.get("file_name") or request.args.get("file_path")
+        if not name:
+            raise InvalidInput("Name a picture on the server: /classification?file_name=PATH.")
+        predictions = model.classify(read_inside(image_folder, name), request_context())
+        return json_response(probabilities(predictions))
+
+    return blueprint
+
+
+def classify_answer(predictions: list[Prediction], top_k: int) -> dict[str, object]:
+    """Make `/classify`'s answer of the predictions, best first."""
+    best = [
+        {"class": prediction.index, "label": prediction.label, "confidence": prediction.confidence}
+        for prediction in predictions[:top_k]
+    ]
+    first = predictions[0]
+    return {"class": _name(first), "confidence": first.confidence, "predictions": best}
+
+
+def probabilities(predictions: list[Prediction]) -> dict[str, np.floating[Any]]:
+    """Make `/classification`'s answer: every label with its probability, best first.
+
+    Some label files name two classes alike; the later of the two gets its index behind it, so that none is lost.
+    """
+    answer: dict[str, np.floating[Any]] = {}
+    for prediction in predictions:
+        name = _name(prediction)
+        answer[name if name not in answer else f"{name} ({prediction.index})"] = prediction.confidence
+    return answer
+
+
+def _name(prediction: Prediction) -> str:
+    return str(prediction.index) if prediction.label is None else prediction.label
+
+
+def _model_name() -> str | None:
+    """The model that the request names, in its form or its query."""
+    return request.form.get("modelname") or request.args.get("modelname") or None
+
+
+def _uploaded_picture() -> bytes:
+    """The picture in a request: the form's ``file``, or the whole body.
+
+    Raises:
+        InvalidInput: there is none; the text says how to send one.
+    """
+    if request.mimetype.startswith("image/") or request.mimetype == "application/octet-stream":
+        return request.get_data(cache=False)
+    if upload := request.files.get("file"):
+        picture: bytes = upload.read()
+        return picture
+    raise InvalidInput(
+        "No picture in the request; send it as the file 'file' of a multipart form (curl -F file=@picture.jpg), or as"
+        " the body with Content-Type image/jpeg and the like."
+    )
+
+
+def read_inside(folder: Path, name: str) -> bytes:
+    """Read a regular file inside a folder, whatever a client names.
+
+    Raises:
+        AccessDenied: the name leads outside, by ``..``, an absolute path or a link, or to no regular file.
+        NotFound: there is no such file.
+    """
+    try:
+        root = folder.resolve(strict=True)
+        path = (root / name).resolve()
+    except (OSError, ValueError, RuntimeError) as exc:
+        raise NotFound(f"There is no picture {name!r} in the server's image folder.") from exc
+    if not path.is_relative_to(root):
+        raise AccessDenied(f"{name!r} is outside the server's image folder; name a picture inside it.")
+    try:
+        # Without O_NONBLOCK, opening a named pipe would wait for a writer for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except (OSError, ValueError) as exc:
+        raise NotFound(f"There is no picture {name!r} in the server's image folder.") from exc
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise AccessDenied(f"{name!r} is a folder or a device; name a picture.")
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read()

@@ -1,0 +1,35 @@
+"""`/predict`: a model's inputs as the fields of a form, its outputs as JSON."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, request
+
+from tf_serving_flask_app.apis.wire import json_response, read_json_object, request_context
+from tf_serving_flask_app.repository import Repository
+from tf_serving_flask_app.tasks.base import Field, Task
+
+
+def create_blueprint(repository: Repository) -> Blueprint:
+    """Make the routes."""
+    blueprint = Blueprint("predict", __name__)
+
+    @blueprint.post("/predict")
+    @blueprint.post("/predict/<name>")
+    def predict(name: str | None = None) -> Response:
+        fields = _fields()
+        named = name or request.args.get("modelname") or None
+        if named is None and isinstance(fields.get("modelname"), str):
+            named = str(fields.pop("modelname"))
+        task = repository.find(named, Task)
+        return json_response(task.predict(fields, request_context()))
+
+    return blueprint
+
+
+def _fields() -> dict[str, Field]:
+    """The request's fields: a JSON object's members, or a form's fields and files."""
+    if request.is_json:
+        return dict(read_json_object())
+    fields: dict[str, Field] = dict(request.form.items())
+    fields.update({name: upload.read() for name, upload in request.files.items()})
+    return fields

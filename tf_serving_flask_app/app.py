@@ -1,0 +1,49 @@
+"""The composition root: the one place that makes the objects, hands them to each other and wires the routes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flask import Flask
+
+from tf_serving_flask_app.apis import images, operations, predict
+from tf_serving_flask_app.apis.errors import register_error_handlers
+from tf_serving_flask_app.apis.wire import ServingRequest
+from tf_serving_flask_app.observability.access import AccessLog
+from tf_serving_flask_app.observability.profiling import Profiler
+from tf_serving_flask_app.repository import Repository
+from tf_serving_flask_app.settings import Settings
+from tf_serving_flask_app.spec import ModelSpec
+
+
+def create_app(settings: Settings, models: Sequence[ModelSpec]) -> Flask:
+    """Load the models and make the application that serves them.
+
+    Under gunicorn this runs in each worker, after the fork. Whoever calls it closes what it made:
+    ``app.extensions["repository"].close()``.
+
+    Raises:
+        ConfigurationError: a model cannot be served as its spec says.
+    """
+    app = Flask(__name__, static_folder=None)
+    # Flask reads FLASK_DEBUG by itself; here it means something in development only.
+    app.debug = settings.debug and settings.environment == "development"
+    app.config["MAX_CONTENT_LENGTH"] = int(settings.max_content_length)
+    # A form's text fields may hold whole tensors: the request's size bounds them already.
+    app.config["MAX_FORM_MEMORY_SIZE"] = int(settings.max_content_length)
+    upload_folder = str(settings.upload_folder) if settings.upload_folder else None
+    app.request_class = type("Request", (ServingRequest,), {"upload_folder": upload_folder})
+
+    repository = Repository(models, settings)
+    app.extensions["repository"] = repository
+    app.register_blueprint(operations.create_blueprint(repository))
+    app.register_blueprint(images.create_blueprint(repository, settings.image_folder))
+    app.register_blueprint(predict.create_blueprint(repository))
+    register_error_handlers(app)
+
+    if settings.profile:
+        as_json = settings.environment == "production"
+        profiled = Profiler(app.wsgi_app, settings.profile_function_limit, settings.profile_dir, as_json)
+        app.wsgi_app = profiled  # type: ignore[method-assign]
+    app.wsgi_app = AccessLog(app.wsgi_app, settings.request_timeout_s)  # type: ignore[method-assign]
+    return app

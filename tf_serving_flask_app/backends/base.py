@@ -1,0 +1,49 @@
+"""The seam between the server and whatever runs a model: one method, ``run``."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from tf_serving_flask_app.spec import ModelSpec
+from tf_serving_flask_app.tensors import Signature, Tensors
+
+
+class Backend(ABC):
+    """One loaded model.
+
+    It is made in the worker process, after the fork, from a spec whose path is absolute and whose
+    ``session.intra_op_threads`` is a number; ``run`` is called from many threads at once.
+
+    Raises (on making one):
+        ConfigurationError: the model cannot be loaded as the spec says; the text says why.
+    """
+
+    signatures: Mapping[str, Signature]
+    """What the model takes and gives, by signature name; set by ``__init__``, at least one."""
+
+    version: int
+    """The version that was loaded; set by ``__init__``."""
+
+    @abstractmethod
+    def __init__(self, spec: ModelSpec) -> None:
+        """Load the model that the spec names."""
+
+    @classmethod
+    def before_fork(cls) -> None:
+        """Import what is slow and safe to import in the master, so that each new worker starts at once.
+
+        It must start no thread and open no session, device or channel: those do not survive a fork.
+        """
+
+    @abstractmethod
+    def run(self, signature: str, inputs: Tensors) -> Tensors:
+        """Answer one call: arrays that ``signatures[signature]`` accepts in, its outputs out.
+
+        Raises:
+            InvalidInput: the model itself refuses the values.
+            BackendFailed: anything else that went wrong in the model.
+        """
+
+    def close(self) -> None:
+        """Give back what the model holds; ``run`` is not called afterwards."""

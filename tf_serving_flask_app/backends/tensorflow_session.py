@@ -1,0 +1,198 @@
+"""A TensorFlow session on a graph, with a prepared callable for each signature: what all local models run on."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tf_serving_flask_app.backends.base import Backend
+from tf_serving_flask_app.errors import BackendFailed, ConfigurationError, InvalidInput, Overloaded
+from tf_serving_flask_app.spec import SessionSpec, TensorSpec
+from tf_serving_flask_app.tensors import Signature, TensorInfo, Tensors
+
+NVIDIA_DRIVER = Path("/dev/nvidiactl")
+
+NOISE = re.compile(r"^\d+ root error\(s\) found\.|^\s*\(\d+\) [A-Z_]+: |\{\{[^}]*\}\}|\[\[.*")
+"""What TensorFlow writes around its reasons: counts and kinds of errors, and names of the graph's nodes."""
+
+MAX_REASON = 500
+
+
+def session_config(spec: SessionSpec) -> Any:
+    """Make the ``ConfigProto`` of one model: its own thread pools, so that models do not share settings."""
+    import tensorflow as tf
+    from tensorflow.python.client.pywrap_tf_session import TF_SetTfXlaCpuGlobalJit
+
+    config = tf.compat.v1.ConfigProto(
+        intra_op_parallelism_threads=spec.intra_op_threads,
+        inter_op_parallelism_threads=spec.inter_op_threads,
+        use_per_session_threads=True,
+    )
+    if not NVIDIA_DRIVER.exists():
+        # Else TensorFlow looks for GPUs all the same, and logs an error when it finds none.
+        config.device_count["GPU"] = 0
+    rewrite = config.graph_options.rewrite_options
+    if spec.precision == "bfloat16":
+        rewrite.auto_mixed_precision_onednn_bfloat16 = rewrite.ON
+    # Lets XLA compile for a processor, in those sessions that ask for it. TensorFlow looks at this once, when the
+    # process makes its first session, whichever model that is for.
+    TF_SetTfXlaCpuGlobalJit(True)
+    if spec.xla:
+        config.graph_options.optimizer_options.global_jit_level = tf.compat.v1.OptimizerOptions.ON_1
+    return config
+
+
+class TensorFlowSession(Backend):
+    """Runs signatures of a TensorFlow graph; the subclasses say where graph and signatures come from.
+
+    A subclass's ``__init__`` calls ``_start`` with an open session.
+    """
+
+    @classmethod
+    def before_fork(cls) -> None:
+        """Import TensorFlow: seconds and 200 MB that the workers then share (it starts no thread)."""
+        importlib.import_module("tensorflow")
+
+    def _start(
+        self, session: Any, bindings: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]], version: int
+    ) -> None:
+        """Take over a session.
+
+        Args:
+            session: an open ``tf.compat.v1.Session`` whose variables and tables are initialised.
+            bindings: signature name -> (input name -> graph tensor, output name -> graph tensor).
+            version: the model's version.
+        """
+        self._session = session
+        self.version = version
+        self.signatures = {
+            name: Signature(
+                name,
+                {key: tensor_info(key, tensor) for key, tensor in inputs.items()},
+                {key: tensor_info(key, tensor) for key, tensor in outputs.items()},
+            )
+            for name, (inputs, outputs) in sorted(bindings.items())
+        }
+        self._calls = {
+            name: session.make_callable(list(outputs.values()), feed_list=list(inputs.values()))
+            for name, (inputs, outputs) in bindings.items()
+        }
+        # A request must never add to the graph: that leaks memory and slows every later call.
+        session.graph.finalize()
+
+    def run(self, signature: str, inputs: Tensors) -> Tensors:
+        """Run the graph once; see ``Backend.run``."""
+        import tensorflow as tf
+
+        shape = self.signatures[signature]
+        try:
+            values = self._calls[signature](*[inputs[name] for name in shape.inputs])
+        except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as exc:
+            raise InvalidInput(f"The model refuses this input: {one_line(exc)}") from exc
+        except (ValueError, TypeError) as exc:
+            # What feeding raises for a shape or type that the placeholder cannot hold.
+            raise InvalidInput(f"The model refuses this input: {one_line(exc)}") from exc
+        except tf.errors.ResourceExhaustedError as exc:
+            raise Overloaded("The model ran out of memory; send smaller inputs or fewer at once.") from exc
+        except tf.errors.OpError as exc:
+            raise BackendFailed(one_line(exc)) from exc
+        return {name: np.asarray(value) for name, value in zip(shape.outputs, values, strict=True)}
+
+    def tensors(self) -> list[TensorInfo]:
+        """List every tensor of the graph under its own name."""
+        return [
+            tensor_info(tensor.name, tensor)
+            for operation in self._session.graph.get_operations()
+            for tensor in operation.outputs
+        ]
+
+    def close(self) -> None:
+        """Close the session; the graph goes with this object."""
+        self._calls = {}
+        self._session.close()
+
+
+def tensor_info(name: str, tensor: Any) -> TensorInfo:
+    """Describe a graph tensor under its public name."""
+    try:
+        dtype = np.dtype(tensor.dtype.base_dtype.as_numpy_dtype)
+    except (TypeError, KeyError):
+        # Handles and variants: no client can send or get one.
+        dtype = np.dtype(np.void)
+    return TensorInfo(name, dtype, None if tensor.shape.rank is None else tuple(tensor.shape.as_list()))
+
+
+def import_graph(graph_def: Any, path: Path) -> Any:
+    """Make a ``tf.Graph`` of a graph definition.
+
+    Raises:
+        ConfigurationError: the definition is not valid, or needs operations that this TensorFlow lacks.
+    """
+    import tensorflow as tf
+
+    graph = tf.Graph()
+    with graph.as_default():
+        try:
+            tf.import_graph_def(graph_def, name="")
+        except (ValueError, tf.errors.OpError) as exc:
+            raise ConfigurationError(f"{path}: TensorFlow cannot import this graph: {one_line(exc)}") from exc
+    return graph
+
+
+def find_tensor(graph: Any, name: str, path: Path) -> Any:
+    """Find a tensor by name; ``input`` means ``input:0``.
+
+    Raises:
+        ConfigurationError: the graph has none of that name; the text names the nearest.
+    """
+    wanted = name if ":" in name else f"{name}:0"
+    try:
+        return graph.get_tensor_by_name(wanted)
+    except (KeyError, ValueError) as exc:
+        operations = [operation.name for operation in graph.get_operations()]
+        near = difflib.get_close_matches(wanted.split(":")[0], operations, n=1)
+        hint = f" The nearest is '{near[0]}:0'." if near else ""
+        raise ConfigurationError(
+            f"{path}: the graph has no tensor {wanted!r}.{hint} `./run.sh inspect {path.name}` lists them all."
+        ) from exc
+
+
+def bind(named: Mapping[str, TensorSpec], found: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Give a signature's tensors the public names that the spec asks for; without a spec, their own.
+
+    Args:
+        named: the spec's ``inputs`` or ``outputs``.
+        found: the signature's own names -> graph tensors.
+        path: the model, for the error's text.
+
+    Raises:
+        ConfigurationError: the spec names what the signature does not have.
+    """
+    if not named:
+        return dict(found)
+    bound = {}
+    for name, tensor in named.items():
+        own = tensor.tensor or name
+        if own not in found:
+            raise ConfigurationError(
+                f"{path}: the signature has no tensor {own!r}; it has {', '.join(map(repr, found)) or 'none'}."
+            )
+        bound[name] = found[own]
+    return bound
+
+
+def one_line(exc: Exception) -> str:
+    """What TensorFlow or Keras complains of, without the headings above it and the graph's stack below it."""
+    headings = ("Graph execution error", "Detected at node", "Node:", "[[", "in user code:", 'File "')
+    lines = [NOISE.sub("", line).strip() for line in str(exc).splitlines()]
+    reasons = [line for line in lines if line and not line.startswith(headings)]
+    if not reasons:
+        return type(exc).__name__
+    # A line that ends in a colon announces the next.
+    return (" ".join(reasons[:2]) if reasons[0].endswith(":") else reasons[0])[:MAX_REASON]

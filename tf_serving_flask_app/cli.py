@@ -1,0 +1,172 @@
+"""The commands of ``run.sh``. Each imports what it needs when it runs: ``settings`` must not wait for TensorFlow."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+import click
+
+from tf_serving_flask_app import __version__
+from tf_serving_flask_app.errors import ConfigurationError
+from tf_serving_flask_app.observability.logs import configure_logging
+from tf_serving_flask_app.settings import VARIABLES, Settings
+from tf_serving_flask_app.spec import ModelSpec, Spec, load_spec
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+DEMO_SPEC = Path(__file__).resolve().parent.parent / "specs" / "demo.spec"
+Params = ParamSpec("Params")
+
+
+def _one_line_errors(exit_code: int) -> Callable[[Callable[Params, None]], Callable[Params, None]]:
+    """Let a command end with one line and an exit code for what the user can mend, instead of a traceback."""
+
+    def decorate(command: Callable[Params, None]) -> Callable[Params, None]:
+        @wraps(command)
+        def run(*args: Params.args, **kwargs: Params.kwargs) -> None:
+            configure_logging("development", level=30)
+            try:
+                command(*args, **kwargs)
+            except ConfigurationError as exc:
+                click.echo(f"Error: {exc}", err=True)
+                sys.exit(exit_code)
+
+        return run
+
+    return decorate
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-s", "--spec", type=click.Path(path_type=Path), default=DEMO_SPEC, help="What to serve; else the demo.")
+@click.option("-a", "--assets", type=click.Path(path_type=Path), help="Folder for the spec's relative paths.")
+@click.version_option(__version__, prog_name="tf_serving_flask_app")
+@click.pass_context
+def main(context: click.Context, spec: Path, assets: Path | None) -> None:
+    """Serve TensorFlow models over HTTP. Without a command: serves SPEC."""
+    if context.invoked_subcommand is None:
+        from tf_serving_flask_app.serving import serve
+
+        sys.exit(serve(spec, assets, os.environ))
+
+
+@main.command()
+@click.argument("spec", type=click.Path(path_type=Path), required=False)
+@click.option("-a", "--assets", type=click.Path(path_type=Path), help="Folder for the spec's relative paths.")
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of spec files.")
+@_one_line_errors(1)
+def check(spec: Path | None, assets: Path | None, schema: bool) -> None:
+    """Validate SPEC and load its models; exit code 1 and a line for each fault."""
+    if schema:
+        click.echo(json.dumps(Spec.model_json_schema(), indent=2))
+        return
+    if spec is None:
+        raise click.UsageError("Name a spec file, or --schema.")
+    from tf_serving_flask_app.repository import load_task
+
+    settings = Settings.from_environ(os.environ)
+    faults = 0
+    for model in _load_spec(spec, assets):
+        try:
+            task = load_task(model, settings)
+        except ConfigurationError as exc:
+            faults += 1
+            click.echo(f"{model.name}: {exc}", err=True)
+            continue
+        click.echo(f"{model.name}: ok, version {task.model.version}, {model.task}, {model.backend}")
+        for signature in task.model.signatures.values():
+            click.echo(f"  {signature.name}: {_tensors(signature.inputs)} -> {_tensors(signature.outputs)}")
+        task.model.close()
+    if faults:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--spec", "as_spec", is_flag=True, help="Print a spec that serves the model, and nothing else.")
+@_one_line_errors(2)
+def inspect(model: Path, as_spec: bool) -> None:
+    """List the tensors of MODEL (a file or folder), and guess inputs, outputs and task."""
+    from tf_serving_flask_app.inspection import inspect_model
+
+    found = inspect_model(model)
+    if not as_spec:
+        for tensor in found.tensors:
+            click.echo(str(tensor))
+        for signature in found.signatures:
+            click.echo(f"\nsignature {signature.name}")
+            click.echo(f"  inputs:  {_tensors(signature.inputs)}")
+            click.echo(f"  outputs: {_tensors(signature.outputs)}")
+        click.echo("\n# A spec for it (--spec prints only this):")
+    click.echo(found.spec_text(), nl=False)
+
+
+@main.command()
+@click.argument("spec", type=click.Path(path_type=Path))
+@click.argument("images", type=click.Path(path_type=Path, exists=True, dir_okay=False), nargs=-1, required=True)
+@click.option("-a", "--assets", type=click.Path(path_type=Path), help="Folder for the spec's relative paths.")
+@click.option("-m", "--model", help="Which of the spec's models; may be left out where one fits.")
+@_one_line_errors(2)
+def predict(spec: Path, images: tuple[Path, ...], assets: Path | None, model: str | None) -> None:
+    """Classify IMAGES with SPEC and no server: the JSON of the API, one line each."""
+    app = _make_app(spec, assets)
+    client = app.test_client()
+    failed = False
+    for image in images:
+        with image.open("rb") as file:
+            response = client.post("/classify", data={"file": file, **({"modelname": model} if model else {})})
+        failed = failed or response.status_code != 200
+        click.echo(response.text, err=response.status_code != 200)
+    app.extensions["repository"].close()
+    if failed:
+        sys.exit(1)
+
+
+@main.command()
+@_one_line_errors(2)
+def settings() -> None:
+    """List every environment variable: its value now, its default, what it does."""
+    now, default = Settings.from_environ(os.environ), Settings.from_environ({})
+    for variable, field in VARIABLES.items():
+        name = next(key for key, known in Settings.model_fields.items() if known is field)
+        click.echo(f"{variable}={_shown(getattr(now, name))}  (default: {_shown(getattr(default, name))})")
+        click.echo(f"    {field.description}")
+
+
+@main.command()
+@click.argument("name", type=click.Choice(["demo"]))
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder to write to.")
+@_one_line_errors(2)
+def export(name: str, out: Path | None) -> None:
+    """Make a servable model: `demo` trains the small model that `./run.sh` serves."""
+    from tf_serving_flask_app.export.demo import export_demo, write_samples
+
+    export_demo(out or DEMO_SPEC.parent / name, click.echo)
+    if out is None:
+        write_samples(DEMO_SPEC.parent / "samples")
+
+
+def _make_app(spec: Path, assets: Path | None) -> Flask:
+    from tf_serving_flask_app.app import create_app
+
+    return create_app(Settings.from_environ({**os.environ, "FLASK_PROFILE": ""}), _load_spec(spec, assets))
+
+
+def _load_spec(spec: Path, assets: Path | None) -> list[ModelSpec]:
+    """Load a spec as a server does: hooks and backends are looked up beside it too."""
+    sys.path.append(str(spec.resolve().parent))
+    return load_spec(spec, assets).models
+
+
+def _tensors(tensors: Any) -> str:
+    return ", ".join(str(info) for info in tensors.values()) or "nothing"
+
+
+def _shown(value: object) -> str:
+    return "unset" if value is None else str(value)

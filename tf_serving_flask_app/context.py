@@ -1,0 +1,58 @@
+"""What one request carries through every layer: its ids, its deadline and where its time went."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from tf_serving_flask_app.errors import DeadlineExceeded
+
+
+@dataclass
+class RequestContext:
+    """One request's ids, deadline, model and stage times; made when the request arrives.
+
+    Attributes:
+        request_id: from ``X-Request-Id`` if it is sane, else made; sent back and logged.
+        deadline: on the clock of ``time.monotonic()``, in seconds.
+        trace_id: the 32 hex digits of a W3C ``traceparent`` header, or None.
+        model_name: set by the model that answers.
+        model_version: set by the model that answers.
+        stages: nanoseconds spent in each stage (``decode``, ``predict``, ``postprocess``...).
+    """
+
+    request_id: str
+    deadline: float
+    trace_id: str | None = None
+    model_name: str | None = None
+    model_version: str | None = None
+    stages: dict[str, int] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time one stage of the request, also when it fails; refuse to begin it after the deadline.
+
+        Raises:
+            DeadlineExceeded: the deadline passed before the stage began.
+        """
+        self.check_deadline(f"before {name}")
+        begin = time.perf_counter_ns()
+        try:
+            yield
+        finally:
+            self.stages[name] = self.stages.get(name, 0) + time.perf_counter_ns() - begin
+
+    def check_deadline(self, when: str) -> None:
+        """Raise DeadlineExceeded if the request's time is over."""
+        if time.monotonic() > self.deadline:
+            raise DeadlineExceeded(
+                f"The deadline passed {when}; allow more time (REQUEST_TIMEOUT_S, timeout_s in the spec,"
+                " X-Request-Timeout-Ms) or send fewer requests at once."
+            )
+
+
+current_request: ContextVar[RequestContext | None] = ContextVar("current_request", default=None)
+"""The request that this thread works on, for log lines written below the routes; None outside a request."""

@@ -1,0 +1,59 @@
+"""What can go wrong, as a tree of exceptions that knows nothing of HTTP.
+
+::
+
+    ServingError                 everything this package raises on purpose
+    ├── ConfigurationError       a setting, a spec or a model file is wrong: the server does not start
+    ├── InvalidInput             what the client sent cannot be used
+    │   └── InvalidImage         the bytes are not a picture that can be decoded
+    ├── AccessDenied             a file outside the folder that may be read
+    ├── NotFound                 no such model, version, signature or file
+    ├── Overloaded               too many requests wait already
+    ├── NotReady                 the model is not loaded yet, or the server is stopping
+    ├── DeadlineExceeded         the answer would come too late
+    └── BackendFailed            the model, or a hook around it, failed on input that looked right
+
+``apis/errors.py`` holds the one table that turns these into status codes.
+"""
+
+from __future__ import annotations
+
+
+class ServingError(Exception):
+    """Base of every error this package raises on purpose; its text says what to change."""
+
+
+class ConfigurationError(ServingError):
+    """A setting, a spec or a model file cannot be used; the server must not start with it."""
+
+
+class InvalidInput(ServingError):
+    """What the client sent does not fit the model or the route."""
+
+
+class InvalidImage(InvalidInput):
+    """The bytes the client sent cannot be decoded as a picture, or as one of allowed size."""
+
+
+class AccessDenied(ServingError):
+    """The file the client named lies outside the folder from which files may be read."""
+
+
+class NotFound(ServingError):
+    """There is no model, version, signature or file of that name."""
+
+
+class Overloaded(ServingError):
+    """The process has as many requests waiting as it may hold."""
+
+
+class NotReady(ServingError):
+    """The model is still loading, or the server is stopping."""
+
+
+class DeadlineExceeded(ServingError):
+    """The request's deadline passed before its answer was there."""
+
+
+class BackendFailed(ServingError):
+    """The model or a hook failed in a way that the client cannot mend."""

@@ -1,0 +1,131 @@
+"""The master process: gunicorn's, with a start that can fail cleanly and a reload that cannot."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from gunicorn import sock
+from gunicorn.arbiter import Arbiter
+
+from tf_serving_flask_app.gunicorn.boot import STOP_SIGNALS, BootFailure
+
+RETRY_AFTER_S = 2.0
+MOST_RETRY_AFTER_S = 30.0
+"""A worker that fails to start is tried again after this long, doubled from the former with each failure in a row."""
+
+
+class Master(Arbiter):
+    """Starts, watches and stops the workers.
+
+    What differs from gunicorn's: Ctrl-C is a graceful stop. A first start that fails ends the server with one line and
+    a meaningful exit code. Once a worker has served, no failing one ends the server, and at a reload the old workers
+    serve until the new ones do.
+    """
+
+    def __init__(self, app: Any, before_fork: Callable[[], None]) -> None:
+        super().__init__(app)
+        self._before_fork = before_fork
+        self._has_served = False
+        self._failures = 0
+        self._retry_at = 0.0
+        self._stopping = False
+        # For SIGUSR2: gunicorn's own guess does not know ``python -m``.
+        self.START_CTX["args"] = [sys.executable, *sys.orig_argv[1:]]
+
+    def start(self) -> None:
+        """Listen, then do once, for all workers, what is slow and survives a fork."""
+        super().start()
+        self._before_fork()
+
+    def handle_int(self) -> None:
+        """Ctrl-C: stop gracefully; a second one is quick, see gunicorn's ``stop``."""
+        self.handle_term()
+
+    def stop(self, graceful: bool = True) -> None:
+        """Stop the workers; from now on it does not matter how one of them started."""
+        self._stopping = True
+        super().stop(graceful)
+
+    def spawn_worker(self) -> int:
+        """Fork one worker; it takes signals once it knows what to do with them, see ``ServingWorker.init_signals``.
+
+        Until then it has the master's handlers, where a signal to stop would be lost.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        try:
+            pid: int = super().spawn_worker()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        return pid
+
+    def spawn_workers(self) -> None:
+        """Start the workers that are missing, unless the last ones failed a moment ago."""
+        if time.monotonic() >= self._retry_at:
+            super().spawn_workers()
+
+    def manage_workers(self) -> None:
+        """Start what is missing, and stop what is too much once the workers that stay are serving."""
+        self._hear(self.WORKERS.values())
+        by_age = sorted(self.WORKERS.values(), key=lambda worker: worker.age)
+        complete = len(by_age) >= self.num_workers
+        if complete and all(worker.report.is_ready for worker in by_age[-self.num_workers :]):
+            self._failures = 0
+            super().manage_workers()
+        elif not complete:
+            super().manage_workers()
+
+    def reap_workers(self) -> None:
+        """Bury the dead, and draw conclusions from those that died before they served."""
+        before = dict(self.WORKERS)
+        super().reap_workers()
+        self._hear(before.values())
+        for pid in before.keys() - self.WORKERS.keys():
+            if not self._stopping and not before[pid].report.is_ready:
+                self._judge(before[pid].report.failure)
+
+    def reload(self) -> None:
+        """SIGHUP: read the configuration again and start as many new workers; ``manage_workers`` stops the old ones.
+
+        Addresses and the pid file stay: what listens, keeps listening.
+        """
+        self.app.reload()
+        self.setup(self.app)
+        self._retry_at = 0.0
+        for _ in range(self.num_workers):
+            self.spawn_worker()
+
+    def _hear(self, workers: Any) -> None:
+        """Notice who has come to serve."""
+        if any(worker.report.is_ready for worker in workers):
+            self._has_served = True
+
+    def _judge(self, failure: BootFailure | None) -> None:
+        """Decide what the death of a worker that never served means; without a report it was killed, or crashed."""
+        if failure is not None and not self._has_served:
+            self._give_up(failure)
+        delay = min(RETRY_AFTER_S * 2**self._failures, MOST_RETRY_AFTER_S)
+        self._failures += 1
+        self._retry_at = time.monotonic() + delay
+        message = failure.message if failure is not None else "A worker died before it served."
+        self.log.error(
+            "%s Trying again in %.0f s.", message, delay, exc_info=failure.cause if failure is not None else None
+        )
+
+    def _give_up(self, failure: BootFailure) -> NoReturn:
+        """End a server that never served: nobody is waiting for an answer, so without ceremony and with one line."""
+        for pid in self.WORKERS:
+            os.kill(pid, signal.SIGKILL)
+        for pid in self.WORKERS:
+            with suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+        sock.close_sockets(self.LISTENERS)
+        if self.pidfile is not None:
+            self.pidfile.unlink()
+        self.log.error("%s", failure.message, exc_info=failure.cause)
+        sys.exit(failure.exit_code)

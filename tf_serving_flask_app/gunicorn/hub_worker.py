@@ -1,0 +1,195 @@
+"""What eventlet's and gevent's workers share: green threads that read and write, native ones that run the application.
+
+Nothing is monkey-patched. A green thread touches its connection and nothing else, so it is enough to make those
+sockets green; locks, sleeps and libraries stay what they are for the threads that run the application.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import ssl
+import time
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from gunicorn import http, sock, util
+from gunicorn.workers.base_async import AsyncWorker
+
+from tf_serving_flask_app.gunicorn.native import Flag, NativeThreads
+from tf_serving_flask_app.gunicorn.offload import Run
+from tf_serving_flask_app.gunicorn.workers import (
+    CLIENT_TIMEOUT_S,
+    FIRST_BYTE_S,
+    IDLE_LINGER_S,
+    ServingWorker,
+    SlowHeader,
+    linger,
+)
+
+HEADER_TIMEOUT_S = 20.0
+"""How long the header of a request may take from its first byte on, the TLS handshake of a connection likewise."""
+
+OPERATION_THREADS = 2
+"""Threads for what must be answered while all others are busy."""
+
+
+@dataclass(eq=False)
+class Connection:
+    """One client's connection and the green thread that serves it."""
+
+    green: Any = None
+    idle: bool = True
+
+
+class HubWorker(ServingWorker, AsyncWorker):
+    """Accepts, reads and writes in green threads. HTTP/1.1 only."""
+
+    def spawn(self, function: Any, *args: Any) -> Any:
+        """Run a function in a green thread."""
+        raise NotImplementedError
+
+    def kill(self, green: Any) -> None:
+        """End a green thread that waits."""
+        raise NotImplementedError
+
+    def sleep(self, seconds: float) -> None:
+        """Let other green threads run for so long."""
+        raise NotImplementedError
+
+    def flag(self) -> Flag:
+        """Make a flag that green threads can wait for."""
+        raise NotImplementedError
+
+    def wait_readable(self, fd: int, seconds: float | None) -> bool:
+        """Let other green threads run until there is something to read; False if the time is over first."""
+        raise NotImplementedError
+
+    def time_limit(self, seconds: float) -> AbstractContextManager[object, bool]:
+        """A block that is left, without an exception, when the time is over."""
+        raise NotImplementedError
+
+    def green_socket(self, client: Any) -> Any:
+        """Make an accepted socket wait without keeping other green threads waiting."""
+        raise NotImplementedError
+
+    def green_tls(self, client: Any, context: ssl.SSLContext) -> Any:
+        """The same for TLS on top of a green socket, before the handshake."""
+        raise NotImplementedError
+
+    def make_runs(self) -> tuple[Run, Run]:
+        """Requests run in native threads, ``cfg.threads`` at once."""
+        requests = NativeThreads(self, self.cfg.threads, "request")
+        operations = NativeThreads(self, OPERATION_THREADS, "operation")
+        return requests.run, operations.run
+
+    def serve(self) -> None:
+        """Accept and serve until told to stop, then finish what has been accepted."""
+        self.connections: set[Connection] = set()
+        self.tls = sock.ssl_context(self.cfg) if self.cfg.is_ssl else None
+        acceptors = [self.spawn(self._accept, listener, listener.getsockname()) for listener in self.sockets]
+        while self.alive and self.ppid == os.getppid():
+            self.notify()
+            if self.wait_readable(self.PIPE[0], 1.0):  # a signal came in
+                os.read(self.PIPE[0], 4096)
+        self.alive = False
+        self.application.drain()
+        for acceptor in acceptors:
+            self.kill(acceptor)
+        self._take_backlog()
+        self._finish()
+
+    def _accept(self, listener: Any, name: Any) -> None:
+        """A green thread for each listener: take connections while there is room."""
+        listener.setblocking(False)
+        while True:
+            if len(self.connections) >= self.worker_connections:
+                self.sleep(0.01)
+            elif self.wait_readable(listener.fileno(), None):
+                try:
+                    self._accept_one(listener, name)
+                except OSError as error:
+                    if error.errno not in (errno.EAGAIN, errno.ECONNABORTED):
+                        self.log.error("A connection could not be accepted: %s", error)
+                        self.sleep(0.1)  # out of file descriptors, most likely: it will not be better at once
+
+    def _accept_one(self, listener: Any, name: Any) -> None:
+        client, address = listener.accept()
+        connection = Connection()
+        self.connections.add(connection)
+        connection.green = self.spawn(self._serve_connection, connection, self.green_socket(client), address, name)
+
+    def _take_backlog(self) -> None:
+        """Take what the kernel has accepted already, which else would be reset (gunicorn #3397), and stop listening."""
+        for listener in self.sockets:
+            name = listener.getsockname()
+            with suppress(OSError):
+                while len(self.connections) < self.worker_connections:
+                    self._accept_one(listener, name)
+            listener.close()
+
+    def _finish(self) -> None:
+        """Wait until the last answer is out; connections without a request wait but a moment."""
+        now = time.monotonic()
+        idle_deadline, deadline = now + IDLE_LINGER_S, now + self.cfg.graceful_timeout
+        while self.connections:
+            now = time.monotonic()
+            if now > deadline:
+                self.log.warning("%d requests were cut off by --graceful-timeout.", len(self.connections))
+                return
+            if now > idle_deadline:
+                for connection in [each for each in self.connections if each.idle]:
+                    self.kill(connection.green)
+            self.notify()
+            self.sleep(0.02)
+
+    def _serve_connection(self, connection: Connection, client: Any, address: Any, name: Any) -> None:
+        """A green thread for each connection: answer its requests one after the other."""
+        request = None
+        try:
+            client.settimeout(CLIENT_TIMEOUT_S)
+            if self.tls is not None:
+                client = self.green_tls(client, self.tls)
+                if not self._shake_hands(client):
+                    return
+            parser = http.get_parser(self.cfg, client, address)
+            patience = FIRST_BYTE_S
+            proxy: dict[str, Any] = {}
+            while self._request_begins(connection, parser, client, patience):
+                request = None
+                with self.time_limit(HEADER_TIMEOUT_S):
+                    request = next(parser)
+                if request is None:
+                    raise SlowHeader
+                proxy = request.proxy_protocol_info = request.proxy_protocol_info or proxy
+                try:
+                    self.handle_request(name, request, client, address)
+                except StopIteration:  # the answer said that it is the connection's last
+                    linger(request, client)
+                    return
+                patience = self.cfg.keepalive
+        except (StopIteration, OSError) as error:
+            self.log.debug("A connection ended: %r", error)
+        except Exception as error:  # noqa: BLE001  # a connection's fault is logged and answered, and goes no further
+            self.handle_error(request, client, address, error)
+            util.close_graceful(client)
+        finally:
+            self.connections.discard(connection)
+            util.close(client)
+
+    def _shake_hands(self, client: Any) -> bool:
+        """Make the TLS handshake, unless the client takes too long for it."""
+        with self.time_limit(HEADER_TIMEOUT_S):
+            client.do_handshake()
+            return True
+        return False
+
+    def _request_begins(self, connection: Connection, parser: Any, client: Any, patience: float) -> bool:
+        """Wait for the first byte of the next request, unless it was read along with the last one."""
+        if parser.unreader.buf.getbuffer().nbytes or (self.tls is not None and client.pending()):
+            return True
+        connection.idle = True
+        begins = self.wait_readable(client.fileno(), patience)
+        connection.idle = False
+        return begins

@@ -1,0 +1,216 @@
+"""Between gunicorn and the application: the request is read to its end, then answered in a thread of its own.
+
+The application so sees complete requests only, and never a slow client. Who hands in ``run`` decides what a thread
+is: with green workers a native thread that the green one waits for, with threaded workers the thread itself.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+from tf_serving_flask_app.gunicorn.refusal import CLIENT_CLOSED_REQUEST, Refusal
+
+if TYPE_CHECKING:
+    from _typeshed import OptExcInfo
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+OPERATIONS = frozenset({"/livez", "/readyz", "/metrics"})
+"""Paths that are answered also when every thread is busy and the queue is full."""
+
+SPOOL_SIZE = 1 << 20
+READ_SIZE = 1 << 18
+
+
+class Run(Protocol):
+    """Runs a function in a thread and returns, or raises, what it did."""
+
+    def __call__(self, work: Callable[[], Answer], /) -> Answer:
+        """Wait for ``work``, without keeping other connections waiting."""
+
+
+@dataclass
+class Answer:
+    """What the application answered, collected: it is complete before the first byte is sent."""
+
+    status: str = ""
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    chunks: list[bytes] = field(default_factory=list)
+
+    def start(
+        self, status: str, headers: list[tuple[str, str]], exc_info: OptExcInfo | None = None, /
+    ) -> Callable[[bytes], object]:
+        """WSGI's ``start_response``: as nothing is sent yet, an error can still replace the whole answer."""
+        if self.status and exc_info is None:
+            raise AssertionError("start_response was called twice without exc_info")
+        self.status = status
+        self.headers = list(headers)
+        self.chunks.clear()
+        return self.chunks.append
+
+
+class InFlight:
+    """Counts the requests that wait for a thread or run in one."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._now = 0
+        self._lock = threading.Lock()
+
+    @property
+    def full(self) -> bool:
+        """Whether one more would be too many."""
+        return self._now >= self._most
+
+    def enter(self) -> bool:
+        """Take a place, or say that there is none."""
+        with self._lock:
+            if self.full:
+                return False
+            self._now += 1
+            return True
+
+    def leave(self) -> None:
+        """Give the place back."""
+        with self._lock:
+            self._now -= 1
+
+
+class Offload:
+    """The application as gunicorn sees it."""
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        *,
+        run: Run,
+        run_operation: Run,
+        most_in_flight: int,
+        max_content_length: int,
+        upload_folder: Path | None = None,
+    ) -> None:
+        """Wrap an application.
+
+        Args:
+            app: called in a thread, with a request whose body is at hand.
+            run: runs it there.
+            run_operation: the same for ``OPERATIONS``, which must not wait behind model calls.
+            most_in_flight: more requests than these, waiting or running, are answered 503.
+            max_content_length: no more of a body than this is kept; it is the application that answers 413.
+            upload_folder: where large bodies are spooled, in files without a name that vanish with the process.
+        """
+        self._app = app
+        self._run = run
+        self._run_operation = run_operation
+        self._in_flight = InFlight(most_in_flight)
+        self._max_content_length = max_content_length
+        self._spool_folder = None if upload_folder is None else str(upload_folder)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        """Answer one request."""
+        environ["tf_serving.received"] = time.perf_counter()
+        # These write to the connection, which belongs to the server's thread.
+        environ.pop("gunicorn.socket", None)
+        environ.pop("wsgi.early_hints", None)
+        if environ["PATH_INFO"] in OPERATIONS:
+            with self._receive(environ) as body:
+                return self._answer(environ, start_response, body, self._run_operation)
+        # A slow upload takes no place, else a few slow clients could take all; but none is begun in vain.
+        if self._in_flight.full:
+            return self._refuse(environ, start_response)
+        with self._receive(environ) as body:
+            if not self._in_flight.enter():
+                return self._refuse(environ, start_response)
+            try:
+                return self._answer(environ, start_response, body, self._run)
+            finally:
+                self._in_flight.leave()
+
+    def _receive(self, environ: WSGIEnvironment) -> IO[bytes]:
+        """Read the body to its end, or not at all, or one byte beyond the limit, so that the limit can be seen.
+
+        Raises:
+            ConnectionResetError: the client went away before it had sent what it announced.
+        """
+        announced = environ.get("CONTENT_LENGTH")
+        if announced is None and "HTTP_TRANSFER_ENCODING" not in environ:
+            return io.BytesIO()
+        if announced is not None and int(announced) > self._max_content_length:
+            return io.BytesIO()
+        most = self._max_content_length + 1 if announced is None else int(announced)
+        # Closed by the caller; the file has no name, so nothing is left behind, also after kill -9.
+        body = tempfile.SpooledTemporaryFile(SPOOL_SIZE, dir=self._spool_folder)  # noqa: SIM115
+        try:
+            received = copy(environ["wsgi.input"], body, most)
+            if announced is not None and received < most:
+                raise ConnectionResetError("the body ended early")
+        except OSError as error:
+            body.close()
+            Refusal.of_environ(
+                environ, CLIENT_CLOSED_REQUEST, "The client went away before its request was complete."
+            ).log()
+            raise ConnectionResetError(104, "Connection reset by peer") from error
+        except BaseException:
+            body.close()
+            raise
+        # Chunked or not, the application sees a body of known length.
+        environ.pop("HTTP_TRANSFER_ENCODING", None)
+        environ["CONTENT_LENGTH"] = str(received)
+        body.seek(0)
+        return body
+
+    def _answer(
+        self, environ: WSGIEnvironment, start_response: StartResponse, body: IO[bytes], run: Run
+    ) -> list[bytes]:
+        environ["wsgi.input"] = body
+        answer = run(lambda: self._call(environ))
+        headers = answer.headers
+        if int(environ.get("CONTENT_LENGTH") or 0) > self._max_content_length:
+            # The rest of the body is not worth reading only to use the connection again.
+            headers = [*headers, ("Connection", "close")]
+        start_response(answer.status, headers)
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [b"".join(answer.chunks)]
+
+    def _call(self, environ: WSGIEnvironment) -> Answer:
+        """Run the application to the end of its answer, in a thread."""
+        answer = Answer()
+        try:
+            chunks: Iterable[bytes] = self._app(environ, answer.start)
+            try:
+                for chunk in chunks:  # not extend(): the application may write() in between
+                    answer.chunks.append(chunk)
+            finally:
+                close = getattr(chunks, "close", None)
+                if close is not None:
+                    close()
+        except SystemExit as error:
+            raise RuntimeError("the application tried to end the process") from error
+        if not answer.status:
+            raise AssertionError("the application did not call start_response")
+        return answer
+
+    def _refuse(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        refusal = Refusal.of_environ(
+            environ,
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "Too many requests wait already; try again after the seconds that Retry-After names.",
+        )
+        refusal.log()
+        start_response(refusal.status_line, refusal.headers)
+        return [refusal.body]
+
+
+def copy(source: Any, target: IO[bytes], most: int) -> int:
+    """Copy up to ``most`` bytes and return how many there were."""
+    left = most
+    while left and (chunk := source.read(min(READ_SIZE, left))):
+        target.write(chunk)
+        left -= len(chunk)
+    return most - left

@@ -1,0 +1,115 @@
+"""Threads that each hold one connection while it has a request; no green threads, no native pool behind them."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+from gunicorn import util
+from gunicorn.workers import gthread
+
+from tf_serving_flask_app.gunicorn.offload import Answer, Run
+from tf_serving_flask_app.gunicorn.sync_worker import run_here
+from tf_serving_flask_app.gunicorn.workers import FIRST_BYTE_S, IDLE_LINGER_S, ServingWorker, linger
+
+SPARE_THREADS = 8
+"""Threads beyond those that may work or wait: they read uploads, answer 503, and answer what must not wait."""
+
+
+class ThreadWorker(ServingWorker, gthread.ThreadWorker):
+    """gunicorn's worker, but a client holds a thread only from its first byte on, and stopping is quick and complete.
+
+    A request waits in its thread, so there are threads for all that may wait; ``cfg.threads`` of them work at once.
+    """
+
+    def get_thread_pool(self) -> ThreadPoolExecutor:
+        """Make the pool; it starts threads only as they are needed."""
+        most = self.cfg.threads + self.app.settings.max_queue
+        return ThreadPoolExecutor(min(most, self.worker_connections) + SPARE_THREADS, "request")
+
+    def make_runs(self) -> tuple[Run, Run]:
+        """A request takes one of the ``cfg.threads`` places and runs where it is."""
+        places = threading.Semaphore(self.cfg.threads)
+
+        def run(work: Callable[[], Answer]) -> Answer:
+            with places:
+                return work()
+
+        return run, run_here
+
+    def serve(self) -> None:
+        """Serve; a signal wakes the poller also if another thread gets it."""
+        self.poller.register(self.PIPE[0], selectors.EVENT_READ, lambda pipe: os.read(pipe, 4096))
+        super().serve()
+
+    def accept(self, listener: Any) -> None:
+        """Take a connection to the poller, where it waits for its first byte without a thread."""
+        try:
+            client, address = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        self.nr_conns += 1
+        connection = gthread.TConn(self.cfg, client, address, listener.getsockname())
+        connection.timeout = time.monotonic() + FIRST_BYTE_S
+        self.pending_conns.append(connection)
+        self.poller.register(client, selectors.EVENT_READ, partial(self.on_pending_socket_readable, connection))
+
+    def is_parent_alive(self) -> bool:
+        """Stop as on a signal if the master has gone."""
+        if not super().is_parent_alive():
+            self.alive = False
+        return self.alive
+
+    def handle(self, conn: Any) -> object:
+        """Serve a request, and close the connection here if it is over: closing may take seconds."""
+        keep = super().handle(conn)
+        if not keep:
+            util.close_graceful(conn.sock, 1.0)
+        return keep
+
+    def handle_request(self, req: Any, conn: Any) -> bool:
+        """Answer, and end the connection of a request that was not read."""
+        keep: bool = super().handle_request(req, conn)
+        linger(req, conn.sock)
+        return keep
+
+    def finish_request(self, conn: Any, fs: Future[object]) -> None:
+        """Keep the connection or forget it, in the main thread."""
+        if fs.cancelled() or fs.exception() is not None or fs.result():
+            super().finish_request(conn, fs)
+            if not self.alive:
+                self._cap_keepalive(time.monotonic() + IDLE_LINGER_S)
+        else:
+            self.nr_conns -= 1
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Stop accepting; for good, when the worker stops: what the kernel has accepted already is still served."""
+        if self.alive:
+            super().set_accept_enabled(enabled)
+            return
+        self.application.drain()
+        for listener in self.sockets:
+            before = -1
+            while before < self.nr_conns < self.worker_connections:
+                before = self.nr_conns
+                self.accept(listener)
+        super().set_accept_enabled(False)
+        for listener in self.sockets:
+            listener.close()
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Look more often while stopping, so that silent connections do not hold up the end."""
+        super().wait_for_and_dispatch_events(timeout if self.alive else min(timeout, 0.1))
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        """Wait less long than gunicorn does, and not for silent new connections either."""
+        deadline = min(deadline, time.monotonic() + IDLE_LINGER_S)
+        super()._cap_keepalive(deadline)
+        for connection in self.pending_conns:
+            connection.timeout = min(connection.timeout, deadline)

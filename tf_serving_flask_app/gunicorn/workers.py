@@ -1,0 +1,197 @@
+"""What all four kinds of worker share, and where each is found."""
+
+from __future__ import annotations
+
+import os
+import signal
+import ssl
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from gunicorn import util
+from gunicorn.http import errors as http_errors
+from gunicorn.workers.base import Worker
+
+from tf_serving_flask_app.gunicorn.boot import STOP_SIGNALS, BootFailure, BootReport, LoadingWatch
+from tf_serving_flask_app.gunicorn.offload import Offload, Run
+from tf_serving_flask_app.gunicorn.refusal import Refusal, sane_request_id
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from tf_serving_flask_app.gunicorn.server import Application
+
+WORKER_CLASSES = {
+    "eventlet": "tf_serving_flask_app.gunicorn.eventlet_worker.EventletWorker",
+    "gevent": "tf_serving_flask_app.gunicorn.gevent_worker.GeventWorker",
+    "gthread": "tf_serving_flask_app.gunicorn.thread_worker.ThreadWorker",
+    "sync": "tf_serving_flask_app.gunicorn.sync_worker.SyncWorker",
+}
+"""Name in the settings -> class, in the dotted form that gunicorn wants."""
+
+CLIENT_TIMEOUT_S = 60.0
+"""A client that neither sends what it announced nor takes its answer for so long is given up."""
+
+LINGER_S = 5.0
+"""How long an unread body is read and thrown away, so that its sender sees the answer and not a reset."""
+
+FIRST_BYTE_S = 5.0
+"""How long a new connection may stay silent."""
+
+IDLE_LINGER_S = 0.3
+"""How long a stopping worker waits for a request that may be under way on a kept-alive connection."""
+
+
+class SlowHeader(http_errors.ParseException):
+    """A request began, but its header did not come to an end."""
+
+    def __str__(self) -> str:
+        """Say it to the client."""
+        return "its header did not come to an end in time"
+
+
+STATUS_OF_ERROR: tuple[tuple[type[Exception], HTTPStatus], ...] = (
+    (http_errors.InvalidResponseHeader, HTTPStatus.INTERNAL_SERVER_ERROR),
+    (http_errors.InvalidResponseHeaderName, HTTPStatus.INTERNAL_SERVER_ERROR),
+    (http_errors.ConfigurationProblem, HTTPStatus.INTERNAL_SERVER_ERROR),
+    (http_errors.LimitRequestLine, HTTPStatus.REQUEST_URI_TOO_LONG),
+    (http_errors.LimitRequestHeaders, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
+    (http_errors.UnsupportedTransferCoding, HTTPStatus.NOT_IMPLEMENTED),
+    (http_errors.ExpectationFailed, HTTPStatus.EXPECTATION_FAILED),
+    (http_errors.ForbiddenProxyRequest, HTTPStatus.FORBIDDEN),
+    (SlowHeader, HTTPStatus.REQUEST_TIMEOUT),
+    (http_errors.ParseException, HTTPStatus.BAD_REQUEST),
+    (ssl.SSLError, HTTPStatus.BAD_REQUEST),
+)
+"""What may go wrong outside the application -> status; the first that fits counts, and 500 where none does."""
+
+
+class ServingWorker(Worker):
+    """A worker whose application is loaded after the fork, drained before the end and closed at the end.
+
+    Comes before gunicorn's own class among the bases.
+    """
+
+    alive: bool
+    application: Application
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Called in the master, before the fork."""
+        super().__init__(*args, **kwargs)
+        self.report = BootReport()
+
+    def init_process(self) -> None:
+        """Start the worker; a failure to load is handed to the master, which decides what it means."""
+        try:
+            super().init_process()
+        except Exception as error:
+            if self.booted:
+                raise
+            self.report.fail(BootFailure.of(error))
+            sys.exit(0)  # the report says more than a code, and gunicorn would log the code as well
+
+    def init_signals(self) -> None:
+        """Ctrl-C reaches the workers as well as the master: it means the same as the master's SIGTERM."""
+        super().init_signals()
+        signal.signal(signal.SIGINT, self.handle_exit)
+        signal.siginterrupt(signal.SIGINT, False)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # blocked by the master before the fork
+
+    def handle_quit(self, sig: int, frame: object) -> None:
+        """Stop at once; an ordinary exit would wait for the threads."""
+        self.cfg.worker_int(self)
+        leave(0)
+
+    def load_wsgi(self) -> None:
+        """Load the application and put it behind ``Offload``."""
+        with LoadingWatch(self):
+            self.application = self.app.wsgi()
+        settings = self.app.settings
+        run, run_operation = self.make_runs()
+        offload = Offload(
+            self.application.wsgi,
+            run=run,
+            run_operation=run_operation,
+            most_in_flight=self.cfg.threads + settings.max_queue,
+            max_content_length=settings.max_content_length,
+            upload_folder=settings.upload_folder,
+        )
+        self.wsgi = self.closing(offload)
+        self.report.ready()
+
+    def make_runs(self) -> tuple[Run, Run]:
+        """Say where requests are worked on, and where those that must not wait behind them."""
+        raise NotImplementedError
+
+    def closing(self, app: WSGIApplication) -> WSGIApplication:
+        """Close a connection whose answer asks for it, or is given while the worker stops.
+
+        gunicorn drops an application's ``Connection`` header, and looks whether the worker stops when a request
+        begins, which is too early for one that takes long.
+        """
+
+        def wrapped(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
+            response = start_response.__self__  # type: ignore[attr-defined]  # gunicorn's Response
+
+            def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Callable[[bytes], object]:
+                asked = any(name.lower() == "connection" and value.lower() == "close" for name, value in headers)
+                if asked or not self.alive:
+                    response.force_close()
+                return start_response(status, headers, *exc_info)
+
+            response.sock.settimeout(CLIENT_TIMEOUT_S)
+            return app(environ, start)
+
+        return wrapped
+
+    def run(self) -> None:
+        """Serve until told to stop, then close the application."""
+        self.serve()
+        self.application.close()
+
+    def serve(self) -> None:
+        """Serve until told to stop, and answer what has been accepted by then."""
+        super().run()
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Answer what never reached the application, or broke on the way back, as JSON."""
+        status = next((code for kind, code in STATUS_OF_ERROR if isinstance(exc, kind)), None)
+        if status is None or status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            self.log.error("A request failed outside the application.", exc_info=exc)
+            message, status = "The server failed on this request; its log says why.", HTTPStatus.INTERNAL_SERVER_ERROR
+        else:
+            message = f"The request cannot be read: {str(exc)[:200] or type(exc).__name__}."
+        headers = dict(req.headers) if req is not None else {}
+        refusal = Refusal(
+            status,
+            message,
+            method=getattr(req, "method", None),
+            path=getattr(req, "path", None),
+            client=addr[0] if addr else None,
+            request_id=sane_request_id(headers.get("X-REQUEST-ID")),
+        )
+        refusal.log()
+        with suppress(OSError):  # the client may be gone
+            client.settimeout(1.0)
+            client.sendall(refusal.raw)
+
+
+def linger(request: Any, client: Any) -> None:
+    """Close the connection of a request that was answered before it was read, so that its sender sees the answer.
+
+    What is still sent is thrown away for a while: closing at once would be a reset, which eats the answer.
+    """
+    reader = request.body.reader
+    if getattr(reader, "length", 0) or getattr(reader, "parser", None) is not None:
+        util.close_graceful(client, LINGER_S, sys.maxsize)
+
+
+def leave(code: int) -> None:
+    """End this process now: without waiting for threads, and without the exit handlers of the process it came from."""
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)

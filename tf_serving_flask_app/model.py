@@ -1,0 +1,93 @@
+"""One served model: what its name and version stand for, and the one way into its backend."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+
+from tf_serving_flask_app.backends.base import Backend
+from tf_serving_flask_app.context import RequestContext
+from tf_serving_flask_app.errors import ConfigurationError, NotFound
+from tf_serving_flask_app.spec import DEFAULT_SIGNATURE, ModelSpec
+from tf_serving_flask_app.tensors import Signature, Tensors
+
+
+class Model:
+    """A loaded model with its spec; every call goes through ``run``."""
+
+    def __init__(self, spec: ModelSpec, backend: Backend) -> None:
+        self.spec = spec
+        self.name = spec.name
+        self.version = str(backend.version)
+        self._backend = backend
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        """What the model takes and gives, by signature name."""
+        return self._backend.signatures
+
+    def signature(self, name: str | None = None) -> Signature:
+        """Find a signature; without a name the one that the spec chose; where it chose none, the model's only one.
+
+        Raises:
+            NotFound: the model has none of that name; the text lists what it has.
+        """
+        signatures = self._backend.signatures
+        wanted = name or self.spec.signature
+        if wanted in signatures:
+            return signatures[wanted]
+        if name is None and wanted == DEFAULT_SIGNATURE and len(signatures) == 1:
+            return next(iter(signatures.values()))
+        raise NotFound(f"Model {self.name!r} has no signature {wanted!r}; it has {', '.join(sorted(signatures))}.")
+
+    def check_spec(self) -> None:
+        """Refuse a spec that promises a type or shape which the loaded model does not have.
+
+        Raises:
+            ConfigurationError: naming the model, the tensor and both sides.
+        """
+        if not self.spec.inputs and not self.spec.outputs:
+            return
+        try:
+            signature = self.signature()
+        except NotFound as exc:
+            raise ConfigurationError(f"{exc} Name one: `signature:`.") from exc
+        for named, found in ((self.spec.inputs, signature.inputs), (self.spec.outputs, signature.outputs)):
+            for name, tensor in named.items():
+                info = found.get(name)
+                if info is None:
+                    raise ConfigurationError(
+                        f"model {self.name!r}: the spec names {name!r}, but the model has {', '.join(sorted(found))}."
+                    )
+                if tensor.dtype is not None and tensor.dtype not in (info.type_name, info.dtype.name):
+                    raise ConfigurationError(
+                        f"model {self.name!r}: the spec says {name!r} is {tensor.dtype}, but it is {info.type_name}."
+                    )
+                if tensor.shape is not None and info.shape is not None and tensor.shape != info.shape:
+                    shape = [-1 if size is None else size for size in tensor.shape]
+                    raise ConfigurationError(
+                        f"model {self.name!r}: the spec says {name!r} has shape {shape}, but it is {info.shape_text}."
+                    )
+
+    def run(self, inputs: Tensors, context: RequestContext, signature: str | None = None) -> Tensors:
+        """Answer one call within the request's deadline.
+
+        Raises:
+            InvalidInput: the inputs do not fit the signature, or the model refuses their values.
+            DeadlineExceeded: before or after the call.
+            BackendFailed: the model failed.
+        """
+        context.model_name, context.model_version = self.name, self.version
+        if self.spec.timeout_s is not None and math.isfinite(context.deadline):  # a warm-up has no deadline
+            context.deadline = min(context.deadline, time.monotonic() + self.spec.timeout_s)
+        called = self.signature(signature)
+        called.check(inputs)
+        with context.stage("predict"):
+            outputs = self._backend.run(called.name, inputs)
+        context.check_deadline("while the model ran")
+        return outputs
+
+    def close(self) -> None:
+        """Give back what the model holds."""
+        self._backend.close()

@@ -1,0 +1,114 @@
+"""From a spec file to a running server, of the kind that ``FLASK_ENV`` and ``FLASK_MODE`` ask for."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tf_serving_flask_app.app import create_app
+from tf_serving_flask_app.backends import backend_class
+from tf_serving_flask_app.errors import ConfigurationError
+from tf_serving_flask_app.hooks import load_hook
+from tf_serving_flask_app.labels import read_labels
+from tf_serving_flask_app.observability.logs import configure_logging
+from tf_serving_flask_app.observability.output import capture_output
+from tf_serving_flask_app.repository import Repository
+from tf_serving_flask_app.settings import Settings
+from tf_serving_flask_app.spec import ModelSpec, load_spec
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ServedApplication:
+    """The application of one process, and what its server tells it: to drain, and to close."""
+
+    wsgi: Flask
+
+    @property
+    def _repository(self) -> Repository:
+        repository: Repository = self.wsgi.extensions["repository"]
+        return repository
+
+    def drain(self) -> None:
+        """Say that the process is not ready any more."""
+        self._repository.drain()
+
+    def close(self) -> None:
+        """Close the models."""
+        self._repository.close()
+
+
+def serve(spec: Path, assets: Path | None, environ: Mapping[str, str]) -> int:
+    """Serve a spec until told to stop.
+
+    Args:
+        spec: the spec file.
+        assets: folder of the spec's relative paths, or None for its own.
+        environ: the settings.
+
+    Returns:
+        the process's exit code: 0 after a stop that was asked for, 2 if a setting, the spec or a model is wrong (one
+        line has said so), 1 for anything else.
+    """
+    if environ.get("FLASK_ENV") == "development":
+        configure_logging("development")
+        return _serve(spec, assets, environ, lambda: None)
+    output = capture_output()
+    configure_logging("production", output=output)
+    return _serve(spec, assets, environ, output.close)
+
+
+def _serve(spec: Path, assets: Path | None, environ: Mapping[str, str], on_exit: Callable[[], None]) -> int:
+    try:
+        settings = Settings.from_environ(environ)
+        # Where a user keeps a spec, there they keep the hooks that it names.
+        sys.path.append(str(spec.resolve().parent))
+        models = load_spec(spec, assets).models
+        check_without_loading(models)
+    except ConfigurationError as exc:
+        logger.error("%s", exc)
+        on_exit()
+        return 2
+
+    def load() -> ServedApplication:
+        return ServedApplication(create_app(settings, models))
+
+    if settings.environment == "development":
+        from tf_serving_flask_app.development import serve_development
+
+        return serve_development(settings, load, extra_files=[spec])
+    if environ.get("FLASK_DEBUG"):
+        logger.warning("FLASK_DEBUG does nothing in production; set FLASK_ENV=development to debug.")
+    from tf_serving_flask_app.gunicorn.server import serve as serve_with_gunicorn
+
+    def before_fork() -> None:
+        for kind in {model.backend for model in models}:
+            backend_class(kind).before_fork()
+
+    return serve_with_gunicorn(settings, load, before_fork=before_fork, on_exit=on_exit)
+
+
+def check_without_loading(models: Sequence[ModelSpec]) -> None:
+    """Find what is wrong with a spec's models as far as that shows before TensorFlow is imported.
+
+    Raises:
+        ConfigurationError: a backend or hook that cannot be imported, or labels that cannot be read.
+    """
+    for model in models:
+        try:
+            backend_class(model.backend)
+            for hook in (model.preprocess, model.postprocess):
+                if hook is not None:
+                    load_hook(hook)
+            if model.labels is not None:
+                read_labels(model.labels)
+        except ConfigurationError as exc:
+            raise ConfigurationError(f"model {model.name!r}: {exc}") from exc

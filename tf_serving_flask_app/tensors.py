@@ -1,0 +1,196 @@
+"""Tensors by name: what a signature takes and gives, checked; and JSON values ↔ NumPy arrays.
+
+Strings are arrays of dtype ``object`` that hold ``bytes``, as TensorFlow gives and takes them.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+
+from tf_serving_flask_app.errors import InvalidInput
+
+Tensors = dict[str, np.ndarray[Any, Any]]
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One input or output of a signature.
+
+    Attributes:
+        name: the name that clients use.
+        dtype: NumPy's type; ``object`` for strings.
+        shape: None where the rank is unknown; None as a size means any length.
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int | None, ...] | None
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.type_name}{self.shape_text}"
+
+    @property
+    def type_name(self) -> str:
+        """The type as users name it: ``string`` for object arrays."""
+        return "string" if self.dtype == object else self.dtype.name
+
+    @property
+    def shape_text(self) -> str:
+        """The shape as users write it, -1 for any length: ``[-1, 224, 224, 3]``."""
+        return "[...]" if self.shape is None else str([-1 if size is None else size for size in self.shape])
+
+    def accepts_shape(self, shape: tuple[int, ...]) -> bool:
+        """Tell whether an array of that shape fits."""
+        return self.shape is None or (
+            len(shape) == len(self.shape)
+            and all(want is None or want == size for want, size in zip(self.shape, shape, strict=True))
+        )
+
+
+@dataclass(frozen=True)
+class Signature:
+    """One way to call a model: named inputs to named outputs."""
+
+    name: str
+    inputs: Mapping[str, TensorInfo]
+    outputs: Mapping[str, TensorInfo]
+
+    def check(self, tensors: Tensors) -> None:
+        """Refuse tensors that do not fit this signature.
+
+        Raises:
+            InvalidInput: names, a type or a shape differ; the text says which and what is expected.
+        """
+        if tensors.keys() != self.inputs.keys():
+            raise InvalidInput(
+                f"This model takes the inputs {_names(self.inputs)}, but got {_names(tensors)}; send exactly those."
+            )
+        for name, info in self.inputs.items():
+            array = tensors[name]
+            if array.dtype != info.dtype:
+                got = TensorInfo(name, array.dtype, None).type_name
+                raise InvalidInput(f"Input {name!r} is {got}, but this model takes {info.type_name}.")
+            if not info.accepts_shape(array.shape):
+                raise InvalidInput(
+                    f"Input {name!r} has shape {list(array.shape)}, but this model takes {info.shape_text}."
+                )
+
+
+def _names(tensors: Mapping[str, Any]) -> str:
+    return ", ".join(repr(name) for name in sorted(tensors)) or "none"
+
+
+def array_from_json(value: Any, info: TensorInfo) -> Array:
+    """Turn a JSON number, string, true, false or nested list into an array of the tensor's type.
+
+    Strings may come as ``{"b64": "..."}``. Integers are taken only where nothing is lost: 1.5 is no int64,
+    300 no uint8, and true is no number.
+
+    Raises:
+        InvalidInput: rows of unequal length, or an element that is not of the type.
+    """
+    try:
+        array = np.array(_decode_bytes(value) if info.dtype == object else value)
+    except (ValueError, RecursionError) as exc:
+        raise InvalidInput(
+            f"Input {info.name!r}: the rows of a list must be of equal length, in at most 64 dimensions."
+        ) from exc
+    kind = info.dtype.kind if info.dtype.kind in "Obiuc" else "f"
+    given = "O" if array.dtype.kind in "SU" else array.dtype.kind
+    if kind in "iu" and given in "fO" and array.size:
+        # NumPy makes floats or objects of integers when some are beyond int64.
+        exact = np.array(value, dtype=object)
+        if all(type(item) is int for item in exact.flat):
+            array, given = exact, "i"
+    takes = {"O": "O", "b": "b", "i": "iu", "u": "iu", "f": "iuf", "c": "iufc"}[kind]
+    if array.size and given not in takes:
+        raise InvalidInput(f"Input {info.name!r} takes {info.type_name} values; got {str(value)[:60]!r}.")
+    if kind == "O":
+        return _object_array(array)
+    if array.size and kind in "iu":
+        limits = np.iinfo(info.dtype)
+        if int(array.min()) < limits.min or int(array.max()) > limits.max:
+            raise InvalidInput(f"Input {info.name!r} takes {info.type_name}, {limits.min} to {limits.max}.")
+    if kind != "b" and _holds_bools(value, array):
+        raise InvalidInput(f"Input {info.name!r} takes {info.type_name} values; got true or false among them.")
+    with np.errstate(over="ignore"):
+        return array.astype(info.dtype)
+
+
+def _holds_bools(value: Any, array: Array) -> bool:
+    """Tell whether a 1 or 0 of the array was true or false, which NumPy does not distinguish among numbers."""
+    if not ((array == 0) | (array == 1)).any():
+        return False
+    text = orjson.dumps(value)
+    return b"true" in text or b"false" in text
+
+
+def _decode_bytes(value: Any) -> Any:
+    """Replace strings and ``{"b64": ...}`` by bytes, at any depth."""
+    if isinstance(value, list):
+        return [_decode_bytes(item) for item in value]
+    if isinstance(value, str):
+        return _Bytes(value.encode("utf-8", "surrogateescape"))
+    if isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str):
+        try:
+            return _Bytes(base64.b64decode(value["b64"], validate=True))
+        except ValueError as exc:
+            raise InvalidInput(f"'b64' does not hold base64: {exc}.") from exc
+    return value
+
+
+class _Bytes:
+    """Keeps NumPy from making an ``S`` array, which would cut trailing zero bytes off."""
+
+    def __init__(self, value: bytes) -> None:
+        self.value = value
+
+
+def _object_array(array: Array) -> Array:
+    flat = [item.value for item in array.reshape(-1) if isinstance(item, _Bytes)]
+    if len(flat) != array.size:
+        raise InvalidInput("A string input takes strings or {'b64': ...} only.")
+    result = np.empty(len(flat), dtype=object)
+    result[:] = flat
+    return result.reshape(array.shape)
+
+
+def array_to_json(array: Array) -> Any:
+    """Make an array ready for the encoder, which writes numbers of NumPy arrays as their own type prints them.
+
+    Bytes become text, or ``{"b64": ...}`` where they are no UTF-8. The encoder writes NaN and infinities as null.
+    """
+    if array.dtype == object:
+        return _encode_bytes(array.tolist())
+    if array.dtype.kind not in "fiub":
+        return array.astype(np.float32).tolist() if array.dtype.name == "bfloat16" else array.astype(str).tolist()
+    return np.ascontiguousarray(array) if array.ndim else array[()]
+
+
+def _encode_bytes(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_encode_bytes(item) for item in value]
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return {"b64": base64.b64encode(value).decode()}
+    return value
+
+
+def zeros(info: TensorInfo, any_length: int = 1) -> Array:
+    """Make an array of zeros (empty strings) that fits, ``any_length`` long where the shape is free."""
+    shape = tuple(any_length if size is None else size for size in info.shape or ())
+    if info.dtype == object:
+        result = np.empty(math.prod(shape), dtype=object)
+        result[:] = b""
+        return result.reshape(shape)
+    return np.zeros(shape, info.dtype)
