@@ -17,7 +17,8 @@ from flask.testing import FlaskClient
 from tests.pictures import picture
 from tf_serving_flask_app.app import create_app
 from tf_serving_flask_app.settings import NOT_YET, VARIABLES, Settings
-from tf_serving_flask_app.spec import ModelSpec, load_spec
+from tf_serving_flask_app.spec import ModelSpec
+from tf_serving_flask_app.spec_file import load_spec
 
 JOIN_S = 5.0
 WriteSpec = Callable[[Any], Path]

@@ -27,6 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("images", "labels"),
     ("tensors",),
     ("spec",),
+    ("spec_file",),
     ("hooks",),
     ("backends",),
     ("model",),

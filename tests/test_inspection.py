@@ -16,7 +16,7 @@ from tf_serving_flask_app.app import create_app
 from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.inspection import SCALE_HINT, guess_backend, inspect_model
 from tf_serving_flask_app.settings import Settings
-from tf_serving_flask_app.spec import load_spec
+from tf_serving_flask_app.spec_file import load_spec
 from tf_serving_flask_app.tasks.classification import Classification
 from tf_serving_flask_app.tensors import TensorInfo, array_to_json, zeros
 

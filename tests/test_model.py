@@ -140,8 +140,9 @@ def test_a_signature_is_found_by_name(make_model: MakeModel) -> None:
     assert model.run({"z": np.zeros(3, "float32")}, context(), "second")["called"].tolist() == ["second"]
 
 
-def test_the_only_signature_needs_no_name(make_model: MakeModel) -> None:
-    assert make_model(signature="other").signature().name == "serving_default"
+def test_a_signature_that_the_spec_names_must_exist_even_if_there_is_only_one(make_model: MakeModel) -> None:
+    with pytest.raises(NotFound, match=r"no signature 'other'; it has serving_default\.$"):
+        make_model(signature="other").signature()
 
 
 def test_a_named_signature_must_exist_even_if_there_is_only_one(make_model: MakeModel) -> None:

@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 
 from tf_serving_flask_app.app import create_app
 from tf_serving_flask_app.settings import Settings
-from tf_serving_flask_app.spec import load_spec
+from tf_serving_flask_app.spec_file import load_spec
 
 pytestmark = [
     pytest.mark.tensorflow,

@@ -11,7 +11,8 @@ import pytest
 
 from tests.conftest import WriteSpec
 from tf_serving_flask_app.errors import ConfigurationError
-from tf_serving_flask_app.spec import Spec, TensorSpec, load_spec
+from tf_serving_flask_app.spec import Spec, TensorSpec
+from tf_serving_flask_app.spec_file import load_spec
 
 MODEL = "models:\n  - name: a\n    backend: keras\n    path: model\n"
 

@@ -16,7 +16,8 @@ from tf_serving_flask_app import __version__
 from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.observability.logs import configure_logging
 from tf_serving_flask_app.settings import VARIABLES, Settings
-from tf_serving_flask_app.spec import ModelSpec, Spec, load_spec
+from tf_serving_flask_app.spec import ModelSpec, Spec
+from tf_serving_flask_app.spec_file import load_spec
 
 if TYPE_CHECKING:
     from flask import Flask

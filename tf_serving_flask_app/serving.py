@@ -18,7 +18,8 @@ from tf_serving_flask_app.observability.logs import configure_logging
 from tf_serving_flask_app.observability.output import capture_output
 from tf_serving_flask_app.repository import Repository
 from tf_serving_flask_app.settings import Settings
-from tf_serving_flask_app.spec import ModelSpec, load_spec
+from tf_serving_flask_app.spec import ModelSpec
+from tf_serving_flask_app.spec_file import load_spec
 
 if TYPE_CHECKING:
     from flask import Flask
