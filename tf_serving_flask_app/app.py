@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flask import Flask
+from werkzeug.debug import DebuggedApplication
 
 from tf_serving_flask_app.apis import images, operations, predict
 from tf_serving_flask_app.apis.errors import register_error_handlers
@@ -45,5 +46,7 @@ def create_app(settings: Settings, models: Sequence[ModelSpec]) -> Flask:
         as_json = settings.environment == "production"
         profiled = Profiler(app.wsgi_app, settings.profile_function_limit, settings.profile_dir, as_json)
         app.wsgi_app = profiled  # type: ignore[method-assign]
+    if app.debug and settings.on_loopback:
+        app.wsgi_app = DebuggedApplication(app.wsgi_app, evalex=True)  # type: ignore[method-assign]
     app.wsgi_app = AccessLog(app.wsgi_app, settings.request_timeout_s)  # type: ignore[method-assign]
     return app

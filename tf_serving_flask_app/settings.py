@@ -5,6 +5,7 @@ Each field's description is what ``./run.sh settings`` and the README show; its 
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -152,6 +153,14 @@ class Settings(BaseModel):
             raise ConfigurationError(f"UPLOAD_FOLDER={str(self.upload_folder)!r}: there is no such folder.")
         if environ.get("IMAGE_FOLDER") and not os.path.isdir(self.image_folder):
             raise ConfigurationError(f"IMAGE_FOLDER={str(self.image_folder)!r}: there is no such folder.")
+
+    @property
+    def on_loopback(self) -> bool:
+        """True when only this machine can reach the server."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
     @property
     def processes(self) -> int:

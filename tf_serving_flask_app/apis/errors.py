@@ -41,6 +41,8 @@ def register_error_handlers(app: Flask) -> None:
     def serving_error(error: ServingError) -> Response:
         status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
         if status == 500:
+            if app.debug:
+                raise error
             return internal_error(error)
         response = json_response({"error": str(error)}, status)
         if status == 503:
@@ -54,13 +56,15 @@ def register_error_handlers(app: Flask) -> None:
             response.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
         return response
 
-    @app.errorhandler(Exception)
     def internal_error(error: Exception) -> Response:
         logger.error("%s failed: %s", request.endpoint or "request", error, exc_info=error)
         request_id = request_context().request_id
         return json_response(
             {"error": f"The server failed on this request; its log has the details under the id {request_id}."}, 500
         )
+
+    if not app.debug:  # else the debugger gets it
+        app.register_error_handler(Exception, internal_error)
 
 
 def _http_text(error: HTTPException, app: Flask) -> str:

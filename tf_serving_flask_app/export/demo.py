@@ -22,10 +22,10 @@ from tf_serving_flask_app.export.shapes import SHAPES, draw_picture
 
 SIDE = 48
 TRAINING_PICTURES = 10_000
-EPOCHS = 8
+EPOCHS = 4
 BATCH = 32
-LEARNING_RATE = 5e-3
-TRAINING_SEED, EVALUATION_SEED, SAMPLE_SEED = 1, 2, 3
+LEARNING_RATE = 1e-2
+TRAINING_SEED, EVALUATION_SEED, SAMPLE_SEED = 1, 2, 13
 EVALUATION_PICTURES = 1_000
 LEAST_ACCURACY = 0.97
 MOST_DIFFERENCE = 1e-4
@@ -114,7 +114,9 @@ def build(*, normalised: bool) -> Any:
         return keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=0.9)(x) if normalised else x)
 
     image = keras.Input((SIDE, SIDE, 3), name="image")
-    x = keras.layers.MaxPooling2D()(convolution(image, 16, kernel=5, strides=2))
+    # A shape is what differs from the rest of its picture: without the mean colour it is learned in half the time.
+    x = keras.layers.Subtract()([image, keras.layers.GlobalAveragePooling2D(keepdims=True)(image)])
+    x = keras.layers.MaxPooling2D()(convolution(x, 16, kernel=5, strides=2))
     x = keras.layers.MaxPooling2D()(convolution(convolution(x, 32), 48))
     x = keras.layers.GlobalMaxPooling2D()(convolution(convolution(x, 64), 96))
     scores = keras.layers.Dense(len(SHAPES), activation="softmax", name="scores")(x)
