@@ -84,7 +84,7 @@ def test_a_faulty_file_is_refused_with_its_name_and_line(tmp_path: Path, content
     assert str(caught.value).startswith(str(path))
 
 
-@pytest.mark.parametrize("name", ["labels.pbtxt", "labels.csv", "labels"])
+@pytest.mark.parametrize("name", ["labels.csv", "labels"])
 def test_a_file_of_another_kind_is_refused_with_those_that_are_taken(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigurationError, match=r"taken from a \.txt file .* or from a list in the spec"):
         read_labels(write(tmp_path, b"cat\n", name))

@@ -27,6 +27,8 @@ DEFAULTS: dict[str, Any] = {
     "PORT": 5000,
     "UPLOAD_FOLDER": None,
     "IMAGE_FOLDER": SAMPLES,
+    "MIN_CONFIDENCE": 0.8,
+    "DEBUG": False,
     "MAX_CONTENT_LENGTH": 32 * 2**20,
     "MAX_IMAGE_PIXELS": 50_000_000,
     "MAX_QUEUE": 128,

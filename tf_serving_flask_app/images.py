@@ -158,10 +158,10 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
 
 
 def flatten(image: Image.Image) -> Image.Image:
-    """Make a picture of any mode one of 8 bits without transparency: opaque gray is ``L``, the rest ``RGB``.
+    """Make a picture of any mode one of 8 bits without transparency: gray is ``L``, the rest ``RGB``.
 
-    What is transparent becomes white, as a person sees it on a page; dropping the alpha channel instead would show
-    the model colours that nobody has seen. 16-bit values lose their low byte, as Pillow does with 16-bit colours.
+    Transparency is left out, as Keras, torchvision and TensorFlow do when they read the pictures that models are
+    trained on; laying the picture on some colour would be another picture. 16-bit values lose their low byte, as Pillow does with 16-bit colours.
     Floating values are taken as 0..1 if none is above 1, else as 0..255.
     """
     if image.mode.startswith("I"):
@@ -169,12 +169,10 @@ def flatten(image: Image.Image) -> Image.Image:
     elif image.mode == "F":
         values = np.nan_to_num(np.asarray(image))
         image = Image.fromarray((values * 255 if values.max() <= 1 else values).clip(0, 255).round().astype(np.uint8))
-    if image.has_transparency_data:
-        # Pillow has no direct way from premultiplied gray (La) to RGBA.
-        layer = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
-        image = Image.new("RGB", layer.size, "white")
-        image.paste(layer, mask=layer)
-    mode = "L" if image.mode in ("1", "L") else "RGB"
+    premultiplied = {"La": "LA", "RGBa": "RGBA"}.get(image.mode)
+    if premultiplied:  # Pillow has no direct way from these to the modes below
+        image = image.convert(premultiplied)
+    mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
     return image if image.mode == mode else image.convert(mode)
 
 
@@ -267,7 +265,4 @@ def _upright(image: Image.Image) -> Image.Image:
 def _from_integers(image: Image.Image) -> Image.Image:
     """A gray picture of 16 bits, also one that Pillow holds in 32, made one of 8 bits."""
     values = np.asarray(image).clip(0, 65535)
-    gray = (values >> 8).astype(np.uint8)
-    if (transparent := image.info.get("transparency")) is not None:
-        gray[values == transparent] = 255
-    return Image.fromarray(gray)
+    return Image.fromarray((values >> 8).astype(np.uint8))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tf_serving_flask_app.errors import ConfigurationError
+from tf_serving_flask_app.label_map import read_label_map
 
 # Nine digits are more classes than any model has, and keep a name that begins with a long number a name.
 _INDEX_AND_NAME = re.compile(r"([0-9]{1,9})\s*:(.*)")
@@ -33,9 +34,11 @@ class Labels:
 
 
 def read_labels(source: Path | Sequence[str]) -> Labels:
-    """Read the labels that a spec gives: a ``.txt`` file, or the names themselves in the order of the classes.
+    """Read the labels that a spec gives: a file, or the names themselves in the order of the classes.
 
-    The file holds one name a line, the first line being class 0, or ``index:name`` lines; it is taken for the
+    A ``.pbtxt`` is a label map, see ``label_map``.
+
+    A ``.txt`` holds one name a line, the first line being class 0, or ``index:name`` lines; it is taken for the
     latter if every line that is not blank has that form. UTF-8, with or without a byte order mark.
 
     Raises:
@@ -46,9 +49,12 @@ def read_labels(source: Path | Sequence[str]) -> Labels:
         if not source:
             raise ConfigurationError("labels: the list is empty; give a name for each class.")
         return Labels(dict(enumerate(source)))
+    if source.suffix.lower() == ".pbtxt":
+        return Labels(read_label_map(source))
     if source.suffix.lower() != ".txt":
         raise ConfigurationError(
-            f"{source}: labels are taken from a .txt file (one name a line, or index:name) or from a list in the spec."
+            f"{source}: labels are taken from a .txt file (one name a line, or index:name), from a .pbtxt label map or"
+            " from a list in the spec."
         )
     lines = _read_lines(source)
     if not lines:

@@ -35,7 +35,7 @@ def load_task(spec: ModelSpec, settings: Settings) -> Task:
     model = Model(spec, backend_class(spec.backend)(spec))
     try:
         model.check_spec()
-        task = task_class(spec.task)(model, settings.max_image_pixels)
+        task = task_class(spec.task)(model, settings)
         task.warm()
     except BaseException:
         model.close()

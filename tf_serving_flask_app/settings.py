@@ -88,6 +88,14 @@ class Settings(BaseModel):
         alias="IMAGE_FOLDER",
         description="The only folder from which `/classification?file_name=` reads.",
     )
+    min_confidence: float = Field(
+        0.8,
+        alias="MIN_CONFIDENCE",
+        ge=0,
+        le=1,
+        description="Score from which a detection is reported, where neither the request nor the spec says one.",
+    )
+    log_detections: bool = Field(False, alias="DEBUG", description="`True`: log every detection with its score.")
     max_content_length: ByteSize = Field(
         ByteSize(32 * 2**20),
         alias="MAX_CONTENT_LENGTH",

@@ -89,8 +89,9 @@ class ModelSpec(_Record):
         max_length=128,
         description="A name of letters, digits, '_', '.' and '-', unique in the spec.",
     )
-    task: Literal["classification", "tensor"] = Field(
-        "tensor", description="classification: pictures in, labels out; tensor: raw tensors only."
+    task: Literal["classification", "detection", "tensor"] = Field(
+        "tensor",
+        description="classification: pictures in, labels out; detection: boxes out; tensor: raw tensors only.",
     )
     backend: Literal["frozen_graph", "saved_model", "keras"] | Annotated[str, Field(pattern=IMPORT_PATH)] = Field(
         description='frozen_graph, saved_model, keras, or "package.module:Class" of your own.',
@@ -102,12 +103,23 @@ class ModelSpec(_Record):
         strict=True,
         description="A whole number. Left out: the latest folder of a SavedModel's numbered ones, else 1.",
     )
-    signature: str = Field(DEFAULT_SIGNATURE, description="The signature that classification and /predict use.")
+    signature: str = Field(DEFAULT_SIGNATURE, description="The signature that the task and /predict use.")
     inputs: Tensors = Field(default_factory=dict, description="Public name -> tensor; left out: found in the graph.")
     outputs: Tensors = Field(default_factory=dict, description="Public name -> tensor; left out: found in the graph.")
     image: ImageSpec = Field(default_factory=ImageSpec, description="A mapping: how a picture becomes the input.")
-    labels: Path | list[str] | None = Field(None, description="A .txt file (a name a line, or index:name), or a list.")
+    labels: Path | list[str] | None = Field(
+        None, description="A .txt file (a name a line, or index:name), a .pbtxt label map, or a list."
+    )
     top_k: int = Field(5, ge=1, strict=True, description="How many classes /classify answers.")
+    min_confidence: float | None = Field(
+        None, ge=0, le=1, strict=True, description="Score from which /detect reports; else MIN_CONFIDENCE."
+    )
+    boxes: Literal["normalized", "pixels"] = Field(
+        "normalized", description="What a detector's boxes are in: shares of its input's sides, or its pixels."
+    )
+    class_offset: int = Field(
+        0, strict=True, description="Added to a detector's class ids; 1 where they count from 0 and the labels from 1."
+    )
     preprocess: str | None = Field(
         None, pattern=IMPORT_PATH, description='Hook on the input tensors: "package.module:function".'
     )

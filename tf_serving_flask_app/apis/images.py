@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from flask import Blueprint, Response, request
 
+from tf_serving_flask_app.apis.uploads import lead_to_page, model_name, uploaded_picture
 from tf_serving_flask_app.apis.wire import json_response, request_context
 from tf_serving_flask_app.errors import AccessDenied, InvalidInput, NotFound
 from tf_serving_flask_app.repository import Repository
@@ -22,13 +23,17 @@ def create_blueprint(repository: Repository, image_folder: Path) -> Blueprint:
 
     @blueprint.post("/classify")
     def classify() -> Response:
-        model = repository.find(_model_name(), Classification)
-        predictions = model.classify(_uploaded_picture(), request_context())
+        model = repository.find(model_name(), Classification)
+        predictions = model.classify(uploaded_picture(), request_context())
         return json_response(classify_answer(predictions, model.model.spec.top_k))
+
+    @blueprint.get("/classify")
+    def classify_in_a_browser() -> Response:
+        return lead_to_page()
 
     @blueprint.get("/classification")
     def classification() -> Response:
-        model = repository.find(_model_name(), Classification)
+        model = repository.find(model_name(), Classification)
         name = request.args.get("file_name") or request.args.get("file_path")
         if not name:
             raise InvalidInput("Name a picture on the server: /classification?file_name=PATH.")
@@ -62,28 +67,6 @@ def probabilities(predictions: list[Prediction]) -> dict[str, np.floating[Any]]:
 
 def _name(prediction: Prediction) -> str:
     return str(prediction.index) if prediction.label is None else prediction.label
-
-
-def _model_name() -> str | None:
-    """The model that the request names, in its form or its query."""
-    return request.form.get("modelname") or request.args.get("modelname") or None
-
-
-def _uploaded_picture() -> bytes:
-    """The picture in a request: the form's ``file``, or the whole body.
-
-    Raises:
-        InvalidInput: there is none; the text says how to send one.
-    """
-    if request.mimetype.startswith("image/") or request.mimetype == "application/octet-stream":
-        return request.get_data(cache=False)
-    if upload := request.files.get("file"):
-        picture: bytes = upload.read()
-        return picture
-    raise InvalidInput(
-        "No picture in the request; send it as the file 'file' of a multipart form (curl -F file=@picture.jpg), or as"
-        " the body with Content-Type image/jpeg and the like."
-    )
 
 
 def read_inside(folder: Path, name: str) -> bytes:

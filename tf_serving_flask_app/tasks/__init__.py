@@ -9,6 +9,7 @@ from tf_serving_flask_app.tasks.base import Task
 
 TASKS: Mapping[str, str] = {
     "classification": "tf_serving_flask_app.tasks.classification:Classification",
+    "detection": "tf_serving_flask_app.tasks.detection:Detector",
     "tensor": "tf_serving_flask_app.tasks.tensor:TensorTask",
 }
 

@@ -18,6 +18,7 @@ from tf_serving_flask_app.hooks import load_hook
 from tf_serving_flask_app.images import ImageInput
 from tf_serving_flask_app.model import Model
 from tf_serving_flask_app.scaling import parse_scale
+from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.spec import InputType, ModelSpec
 from tf_serving_flask_app.tensors import Array, Signature, TensorInfo, Tensors, array_from_json, array_to_json, zeros
 
@@ -30,14 +31,14 @@ Field = str | bytes | int | float | bool | list[Any] | dict[str, Any] | None
 class Task(ABC):
     """A model with what its task adds to it."""
 
-    def __init__(self, model: Model, max_image_pixels: int) -> None:
+    def __init__(self, model: Model, settings: Settings) -> None:
         """Prepare the task.
 
         Raises:
             ConfigurationError: the spec does not fit the model.
         """
         self.model = model
-        self.max_image_pixels = max_image_pixels
+        self.max_image_pixels = settings.max_image_pixels
         spec = model.spec
         self._preprocess = load_hook(spec.preprocess) if spec.preprocess else None
         self._postprocess = load_hook(spec.postprocess) if spec.postprocess else None

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from tf_serving_flask_app.errors import NotFound
 from tf_serving_flask_app.model import Model
+from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.tasks.base import Task, warm_signature
 
 
 class TensorTask(Task):
     """Serves a model's signatures as they are; pictures only where the spec calls an input an image."""
 
-    def __init__(self, model: Model, max_image_pixels: int) -> None:
-        super().__init__(model, max_image_pixels)
+    def __init__(self, model: Model, settings: Settings) -> None:
+        super().__init__(model, settings)
         for name, tensor in model.spec.inputs.items():
             if tensor.type == "image":
                 self.image_input(model.signature().inputs[name])
