@@ -42,14 +42,14 @@ find_python() {
   return 1
 }
 
-install() { # EXTRAS STAMP
+install() { # EXTRAS STAMP WHAT
   local stamp="$venv/$2" wanted log="$root/.venv-install.log"
   wanted="$root $(cat "$root/config/constraints.txt" "$root/setup.cfg")"
   [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && return
   exec 9>"$root/.venv-install.lock" || fail "$root is not writable, so no .venv can be made in it."
   flock 9 # a second ./run.sh waits for the first one's installation
   if ! [ -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
-    say info "Installing the pinned dependencies into .venv; once, about 2 GB, a few minutes."
+    say info "Installing $3 into .venv, once."
     if ! [ -x "$venv/bin/python" ]; then
       local python
       python="$(find_python)" || fail "Python 3.11, 3.12 or 3.13 is needed and none was found."
@@ -69,13 +69,13 @@ install() { # EXTRAS STAMP
 if [ -n "${PYTHON:-}" ]; then
   python="$PYTHON"
 else
-  install "" .installed
+  install "" .installed "the pinned dependencies (about 2 GB, a few minutes)"
   python="$venv/bin/python"
 fi
 
 if [ "$command" = test ]; then
   shift
-  [ -n "${PYTHON:-}" ] || install "[test]" .installed-test
+  [ -n "${PYTHON:-}" ] || install "[test]" .installed-test "what the tests need"
   cd "$root"
   exec "$python" -m pytest "$@"
 fi

@@ -161,8 +161,8 @@ def flatten(image: Image.Image) -> Image.Image:
     """Make a picture of any mode one of 8 bits without transparency: gray is ``L``, the rest ``RGB``.
 
     Transparency is left out, as Keras, torchvision and TensorFlow do when they read the pictures that models are
-    trained on; laying the picture on some colour would be another picture. 16-bit values lose their low byte, as Pillow does with 16-bit colours.
-    Floating values are taken as 0..1 if none is above 1, else as 0..255.
+    trained on; laying the picture on some colour would be another picture. 16-bit values lose their low byte, as
+    Pillow does with 16-bit colours. Floating values are taken as 0..1 if none is above 1, else as 0..255.
     """
     if image.mode.startswith("I"):
         image = _from_integers(image)
