@@ -25,6 +25,7 @@ DEFAULTS: dict[str, Any] = {
     "THREADS": 32,
     "HOST": "0.0.0.0",
     "PORT": 5000,
+    "MODEL_FOLDER": None,
     "UPLOAD_FOLDER": None,
     "IMAGE_FOLDER": SAMPLES,
     "MAX_CONTENT_LENGTH": 32 * 2**20,
