@@ -15,11 +15,13 @@ PHOTO = "images/photos/grace_hopper.jpg"
 
 @pytest.fixture
 def folder(test_data: Path, tmp_path: Path) -> Path:
-    """A classifier with its labels, a SavedModel and a damaged file."""
+    """Two classifiers with their labels, a SavedModel and a damaged file."""
     models, path = test_data / "models", tmp_path / "models"
     path.mkdir()
     shutil.copy(models / "mobilenet_v1_025_128/frozen_graph.pb", path / "imagenet.pb")
     shutil.copy(models / "mobilenet_v1_025_128/labels.txt", path / "imagenet.txt")
+    shutil.copy(models / "mobilenet_v2_tflite/mobilenet_v2_1.0_224_quant.tflite", path / "lite.tflite")
+    shutil.copy(models / "mobilenet_v2_tflite/imagenet_labels.txt", path / "lite.txt")
     shutil.copytree(models / "tfserving/saved_model_half_plus_two_cpu", path / "half_plus_two")
     (path / "broken.pb").write_bytes(b"no graph")
     return path
@@ -32,12 +34,18 @@ def test_what_loads_is_served_and_the_rest_is_reported(folder: Path, test_data: 
         states = server.get("/readyz").json()
         photo = (test_data / PHOTO).read_bytes()
         classified = server.post("/classify", files={"file": photo}, data={"modelname": "imagenet"})
+        lite = server.post("/classify", files={"file": photo}, data={"modelname": "lite"})
         halved = server.post("/predict/half_plus_two", json={"x": [2.0]})
         code = server.stop()
 
-    assert states["models"] == {"half_plus_two": {"123": "AVAILABLE"}, "imagenet": {"1": "AVAILABLE"}}
+    assert states["models"] == {
+        "half_plus_two": {"123": "AVAILABLE"},
+        "imagenet": {"1": "AVAILABLE"},
+        "lite": {"1": "AVAILABLE"},
+    }
     assert classified.status_code == 200
     assert all(found["label"] for found in classified.json()["predictions"])
+    assert lite.json()["class"] == "military uniform"
     assert halved.json() == {"y": [3.0]}
     (error,) = [record["message"] for record in server.records() if record["log.level"] == "error"]
     assert error.startswith(f"{folder / 'broken.pb'} is not served: ")
