@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -239,6 +240,45 @@ def test_inspect_lists_tensors_signatures_and_a_spec(run: Run, models: Models) -
     ]
     assert spec.startswith("# A spec for it")
     assert yaml.safe_load(spec)["models"][0]["name"] == "classifier"
+
+
+@pytest.mark.tensorflow
+def test_inspect_of_a_folder_tells_what_each_file_is_and_prints_one_spec_for_all(
+    run: Run, models: Models, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "damaged.pb").write_bytes(b"no model")
+    (folder / "rows.pb").write_bytes(models.classifier.read_bytes())
+    shutil.copytree(models.bytes_classifier, folder / "pictures")
+    (folder / "pictures.txt").write_text("red\ngreen\nblue\n")
+    listed, printed = run("inspect", folder), run("inspect", folder, "--spec")
+    head, spec = listed.stdout.split("\n\n")
+
+    assert listed.returncode == printed.returncode == 0
+    damaged, *rest = head.splitlines()
+    assert damaged.startswith(f"damaged.pb: cannot be served: {folder / 'damaged.pb'}: not a frozen graph")
+    assert rest == [
+        "pictures: classification, saved_model",
+        "  serving_default: image: uint8[-1, 8, 8, 3] -> scores: float32[-1, 3]",
+        "rows.pb: tensor, frozen_graph",
+        "  serving_default: x: float32[-1, 4] -> scores: float32[-1, 3]",
+    ]
+    assert spec == "# A spec for them (--spec prints only this):\n" + printed.stdout
+    assert "damaged.pb: cannot be served" in printed.stderr
+    (tmp_path / "all.spec").write_text(printed.stdout)
+    checked = run("check", "all.spec")
+    assert (checked.returncode, checked.stdout.count(": ok")) == (0, 2), checked.stderr
+    assert yaml.safe_load(printed.stdout)["models"][0]["labels"] == str(folder / "pictures.txt")
+
+
+@pytest.mark.tensorflow
+def test_inspect_of_a_folder_of_damaged_models_ends_with_2(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "damaged.pb").write_bytes(b"no model")
+    done = run("inspect", ".", "--spec")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "none of its models can be served" in last_line(done)
 
 
 @pytest.mark.tensorflow

@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("labels",),
     ("tensors",),
     ("spec",),
-    ("spec_file",),
+    ("spec_file", "model_folder"),
     ("hooks",),
     ("backends",),
     ("model",),
@@ -49,6 +49,7 @@ HOMES = {
     "PIL": ("images", "export"),
     "tensorflow": ("backends", "export"),
     "keras": ("backends", "export"),
+    "ai_edge_litert": ("backends",),
     "flask": ("apis", "app"),
     "eventlet": ("gunicorn",),
     "gevent": ("gunicorn",),
@@ -64,7 +65,7 @@ files, tasks = os.listdir("/proc/self/fd"), len(os.listdir("/proc/self/task"))
 genuine = [socket.socket, threading.Thread, threading.Lock, time.sleep, select.select, os.fork]
 for name in first:
     importlib.import_module(name)
-loaded = [name for name in ("tensorflow", "keras", "eventlet", "gevent") if name in sys.modules]
+loaded = [name for name in ("tensorflow", "keras", "ai_edge_litert", "eventlet", "gevent") if name in sys.modules]
 new_files = sorted(set(os.listdir("/proc/self/fd")) - set(files))
 new_tasks = len(os.listdir("/proc/self/task")) - tasks + len(threading.enumerate()) - 1
 for name in second:

@@ -30,9 +30,10 @@ REFERENCE = {
     "half_plus_three": "tfserving/saved_model_half_plus_three",
     "matrix": "tfserving/matrix_half_plus_two",
     "counter": "tfserving/saved_model_counter",
+    "lite": "mobilenet_v2_tflite/mobilenet_v2_1.0_224_quant.tflite",
     "hand": "handtrack_ssd/frozen_inference_graph.pb",
 }
-CLASSIFIERS = {"mobilenet", "cifar10", "bytes_classifier", "channels_first"}
+CLASSIFIERS = {"mobilenet", "cifar10", "lite", "bytes_classifier", "channels_first"}
 
 
 @pytest.fixture(scope="module")

@@ -37,6 +37,11 @@ models:
     path: cifar10_resnet/pretrainedResnet.h5
     labels: cifar10_resnet/labels.txt
     top_k: 3
+  - name: mobilenet_lite
+    task: classification
+    backend: tflite
+    path: mobilenet_v2_tflite/mobilenet_v2_1.0_224_quant.tflite
+    labels: mobilenet_v2_tflite/imagenet_labels.txt
   - {name: half_plus_two, backend: saved_model, path: tfserving/saved_model_half_plus_two_cpu}
   - {name: half_plus_two_tf2, backend: saved_model, path: tfserving/saved_model_half_plus_two_tf2_cpu}
   - {name: half_plus_three, backend: saved_model, path: tfserving/saved_model_half_plus_three}
@@ -105,11 +110,26 @@ def test_a_keras_model_classifies_every_photo_as_plain_keras_does(
         assert_same(classify(client, "cifar10", photo), expected)
 
 
+def test_a_quantised_model_classifies_every_photo_as_plain_tensorflow_lite_does(
+    client: FlaskClient, reference: Any, test_data: Path
+) -> None:
+    results = reference["mobilenet_v2_tflite"]["results"]
+    photos = {photo: found for photo, found in results.items() if (test_data / "images" / photo).exists()}
+    assert len(photos) >= 7
+    for photo, expected in photos.items():
+        found = classify(client, "mobilenet_lite", test_data / "images" / photo)
+        # Below the first there are ties, of which the reference has others.
+        assert found[0][:2] == (expected[0]["index"], expected[0]["label"]), photo
+        confidences = [confidence for _, _, confidence in found]
+        assert confidences == pytest.approx([wanted["prob"] for wanted in expected], abs=0.01), photo
+
+
 @pytest.mark.parametrize(
     ("model", "photo", "label"),
     [
         ("mobilenet", "coral_parrot.jpg", "macaw"),
         ("mobilenet", "triton_mug.jpg", "coffee mug"),
+        ("mobilenet_lite", "grace_hopper.jpg", "military uniform"),
         ("cifar10", "tfjs_cat.jpg", "cat"),
         ("cifar10", "tfjs_dog.jpg", "dog"),
     ],

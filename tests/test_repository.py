@@ -130,6 +130,26 @@ def test_a_model_has_run_once_on_zeros_before_it_is_served(make: MakeRepository)
     assert made[0].calls == [[0.0]]
 
 
+def test_models_that_fail_are_skipped_and_named_where_that_is_asked_for(
+    make_specs: MakeSpecs, caplog: pytest.LogCaptureFixture
+) -> None:
+    unloadable = {**HALF, "name": "unloadable", "backend": f"{__name__}:Unloadable"}
+    specs = make_specs(unloadable, HALF, {**COLORS, "labels": ["red"]})
+    repository = Repository(specs, Settings.from_environ({}), skip_failing=True)
+
+    assert repository.ready
+    assert [task.model.name for task in repository] == ["half"]
+    errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert errors[0] == f"{specs[0].path} is not served: the file is no model"
+    assert "1 labels for 3 classes" in errors[1]
+
+
+def test_models_that_all_fail_are_too_many_to_skip(make_specs: MakeSpecs) -> None:
+    specs = make_specs({**HALF, "backend": f"{__name__}:Unloadable"})
+    with pytest.raises(ConfigurationError, match="None of the models can be served"):
+        Repository(specs, Settings.from_environ({}), skip_failing=True)
+
+
 def test_loading_a_model_is_logged_with_name_and_version(
     make_specs: MakeSpecs, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -25,6 +25,7 @@ DEFAULTS: dict[str, Any] = {
     "THREADS": 32,
     "HOST": "0.0.0.0",
     "PORT": 5000,
+    "MODEL_FOLDER": None,
     "UPLOAD_FOLDER": None,
     "IMAGE_FOLDER": SAMPLES,
     "MIN_CONFIDENCE": 0.8,

@@ -113,7 +113,7 @@ def test_a_fault_in_a_model_is_one_line_with_line_field_and_remedy(
         ("name: a", 'name: "a\\n"', r"not 'a\n'. A name of letters, digits"),
         ("name: a", "name: yes", "models[0].name: Input should be a valid string, not True. A name of letters"),
         ("name: a", f"name: {'a' * 129}", "models[0].name: String should have at most 128 characters"),
-        ("keras", "kears", ", line 3, models[0].backend: Input should be 'frozen_graph', 'saved_model' or 'keras'"),
+        ("keras", "kears", ", line 3, models[0].backend: Input should be 'frozen_graph', 'saved_model', 'keras'"),
         ("keras", "my.module", '"package.module:Class" of your own.'),
         ("path: model", "path: nowhere", "relative paths are looked up in the assets folder (-a) if given, else"),
         ("path: model", f"path: {'m' * 300}", ", line 4, models[0].path: there is no '"),

@@ -17,11 +17,16 @@ from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.spec import ModelSpec
 
 
-def create_app(settings: Settings, models: Sequence[ModelSpec]) -> Flask:
+def create_app(settings: Settings, models: Sequence[ModelSpec], *, skip_failing: bool = False) -> Flask:
     """Load the models and make the application that serves them.
 
     Under gunicorn this runs in each worker, after the fork. Whoever calls it closes what it made:
     ``app.extensions["repository"].close()``.
+
+    Args:
+        settings: what the environment says.
+        models: what to serve.
+        skip_failing: serve without the models that cannot be loaded; see ``Repository``.
 
     Raises:
         ConfigurationError: a model cannot be served as its spec says.
@@ -35,7 +40,7 @@ def create_app(settings: Settings, models: Sequence[ModelSpec]) -> Flask:
     upload_folder = str(settings.upload_folder) if settings.upload_folder else None
     app.request_class = type("Request", (ServingRequest,), {"upload_folder": upload_folder})
 
-    repository = Repository(models, settings)
+    repository = Repository(models, settings, skip_failing=skip_failing)
     app.extensions["repository"] = repository
     app.register_blueprint(operations.create_blueprint(repository))
     app.register_blueprint(images.create_blueprint(repository, settings.image_folder))

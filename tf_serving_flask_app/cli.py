@@ -14,6 +14,7 @@ import click
 
 from tf_serving_flask_app import __version__
 from tf_serving_flask_app.errors import ConfigurationError
+from tf_serving_flask_app.model_folder import is_saved_model
 from tf_serving_flask_app.observability.logs import configure_logging
 from tf_serving_flask_app.settings import VARIABLES, Settings
 from tf_serving_flask_app.spec import ModelSpec, Spec
@@ -45,16 +46,16 @@ def _one_line_errors(exit_code: int) -> Callable[[Callable[Params, None]], Calla
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("-s", "--spec", type=click.Path(path_type=Path), default=DEMO_SPEC, help="What to serve; else the demo.")
+@click.option("-s", "--spec", type=click.Path(path_type=Path), help="What to serve; else MODEL_FOLDER, else the demo.")
 @click.option("-a", "--assets", type=click.Path(path_type=Path), help="Folder for the spec's relative paths.")
 @click.version_option(__version__, prog_name="tf_serving_flask_app")
 @click.pass_context
-def main(context: click.Context, spec: Path, assets: Path | None) -> None:
-    """Serve TensorFlow models over HTTP. Without a command: serves SPEC."""
+def main(context: click.Context, spec: Path | None, assets: Path | None) -> None:
+    """Serve TensorFlow models over HTTP. Without a command: serves SPEC, or the models in MODEL_FOLDER."""
     if context.invoked_subcommand is None:
         from tf_serving_flask_app.serving import serve
 
-        sys.exit(serve(spec, assets, os.environ))
+        sys.exit(serve(spec, assets, DEMO_SPEC, os.environ))
 
 
 @main.command()
@@ -93,9 +94,15 @@ def check(spec: Path | None, assets: Path | None, schema: bool) -> None:
 @click.option("--spec", "as_spec", is_flag=True, help="Print a spec that serves the model, and nothing else.")
 @_one_line_errors(2)
 def inspect(model: Path, as_spec: bool) -> None:
-    """List the tensors of MODEL (a file or folder), and guess inputs, outputs and task."""
+    """List the tensors of MODEL (a file or folder), and guess inputs, outputs and task.
+
+    Of a folder of models: what each is, and one spec for all.
+    """
     from tf_serving_flask_app.inspection import inspect_model
 
+    if model.is_dir() and not is_saved_model(model):
+        _inspect_folder(model, as_spec)
+        return
     found = inspect_model(model)
     if not as_spec:
         for tensor in found.tensors:
@@ -151,6 +158,26 @@ def export(name: str, out: Path | None) -> None:
     export_demo(out or DEMO_SPEC.parent / name, click.echo)
     if out is None:
         write_samples(DEMO_SPEC.parent / "samples")
+
+
+def _inspect_folder(folder: Path, as_spec: bool) -> None:
+    from tf_serving_flask_app.inspection import inspect_folder, spec_text
+
+    models = []
+    for path, found in inspect_folder(folder).items():
+        if isinstance(found, str):
+            click.echo(f"{path.name}: cannot be served: {found}", err=as_spec)
+            continue
+        models.append(found.spec)
+        if not as_spec:
+            click.echo(f"{path.name}: {found.spec['task']}, {found.spec['backend']}")
+            for signature in found.signatures:
+                click.echo(f"  {signature.name}: {_tensors(signature.inputs)} -> {_tensors(signature.outputs)}")
+    if not models:
+        raise ConfigurationError(f"{folder}: none of its models can be served.")
+    if not as_spec:
+        click.echo("\n# A spec for them (--spec prints only this):")
+    click.echo(spec_text(models), nl=False)
 
 
 def _make_app(spec: Path, assets: Path | None) -> Flask:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tf_serving_flask_app.backends import backend_class
-from tf_serving_flask_app.backends.tensorflow_session import TensorFlowSession
+from tf_serving_flask_app.backends.base import Backend
 from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.labels import read_labels
+from tf_serving_flask_app.model_folder import backend_of_file, find_models
 from tf_serving_flask_app.spec import ModelSpec, SessionSpec, TensorSpec
 from tf_serving_flask_app.tensors import Signature, TensorInfo
 
 SCALE_HINT = (
     "no graph tells how pixels were scaled in training: raw (0..255), inception, torch, caffe, unit or arithmetic in x"
 )
-KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,13 @@ class Inspection:
 
     def spec_text(self) -> str:
         """The guess as a spec file."""
-        text = yaml.safe_dump({"models": [self.spec]}, sort_keys=False, allow_unicode=True, width=200)
-        return text.replace("scale: raw\n", f"scale: raw  # {SCALE_HINT}\n")
+        return spec_text([self.spec])
+
+
+def spec_text(models: Sequence[dict[str, Any]]) -> str:
+    """A spec file of the given models, with a remark where a person must decide."""
+    text = yaml.safe_dump({"models": list(models)}, sort_keys=False, allow_unicode=True, width=200)
+    return text.replace("scale: raw\n", f"scale: raw  # {SCALE_HINT}\n")
 
 
 def inspect_model(path: Path) -> Inspection:
@@ -61,11 +66,34 @@ def inspect_model(path: Path) -> Inspection:
         session=SessionSpec(intra_op_threads=1),
     )
     model = backend_class(backend)(spec)
-    assert isinstance(model, TensorFlowSession)
     try:
         return Inspection(model.tensors(), list(model.signatures.values()), _guess_spec(spec, model))
     finally:
         model.close()
+
+
+def inspect_folder(folder: Path) -> dict[Path, Inspection | str]:
+    """Inspect what a server finds in a folder of models.
+
+    Returns:
+        The path of each model -> what is in it, its spec as the folder's rules have it; or why it cannot be served.
+
+    Raises:
+        ConfigurationError: the folder holds no model.
+    """
+    found = find_models(folder)
+    results: dict[Path, Inspection | str] = dict(found.faults)
+    for model in found.models:
+        try:
+            inspection = inspect_model(model.path)
+        except ConfigurationError as exc:
+            results[model.path] = str(exc)
+            continue
+        by_rule = {"name": model.name}
+        if isinstance(model.labels, Path):
+            by_rule |= {"task": model.task, "labels": str(model.labels)}
+        results[model.path] = replace(inspection, spec={**inspection.spec, **by_rule})
+    return dict(sorted(results.items()))
 
 
 def guess_backend(path: Path) -> str:
@@ -78,13 +106,11 @@ def guess_backend(path: Path) -> str:
         raise ConfigurationError(f"{path}: there is no such file or folder.")
     if path.is_dir() or path.name == "saved_model.pb":
         return "saved_model"
-    if path.suffix in KERAS_SUFFIXES:
-        return "keras"
-    if path.suffix == ".pb":
-        return "frozen_graph"
+    if known := backend_of_file(path):
+        return known[1]
     raise ConfigurationError(
-        f"{path}: not a model that can be served: a frozen graph ends in .pb, a Keras model in"
-        f" {' or '.join(KERAS_SUFFIXES)}, a SavedModel is a folder."
+        f"{path}: not a model that can be served: a frozen graph ends in .pb, a Keras model in .keras, .h5 or .hdf5, a"
+        " TensorFlow Lite model in .tflite, a SavedModel is a folder."
     )
 
 
@@ -106,7 +132,7 @@ def _name(path: Path) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "_", stem).lstrip("_.-") or "model"
 
 
-def _guess_spec(spec: ModelSpec, model: TensorFlowSession) -> dict[str, Any]:
+def _guess_spec(spec: ModelSpec, model: Backend) -> dict[str, Any]:
     signature = model.signatures.get(spec.signature) or next(iter(model.signatures.values()))
     inputs, outputs = list(signature.inputs.values()), list(signature.outputs.values())
     guess: dict[str, Any] = {"name": spec.name, "task": "tensor", "backend": spec.backend, "path": str(spec.path)}

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from tf_serving_flask_app.backends import backend_class
 from tf_serving_flask_app.cores import usable_cores
-from tf_serving_flask_app.errors import InvalidInput, NotFound
+from tf_serving_flask_app.errors import ConfigurationError, InvalidInput, NotFound
 from tf_serving_flask_app.model import Model
 from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.spec import ModelSpec
@@ -49,17 +49,29 @@ def load_task(spec: ModelSpec, settings: Settings) -> Task:
 class Repository:
     """Owns the loaded models; made in each worker after the fork, closed by who made it."""
 
-    def __init__(self, specs: Sequence[ModelSpec], settings: Settings) -> None:
+    def __init__(self, specs: Sequence[ModelSpec], settings: Settings, *, skip_failing: bool = False) -> None:
         """Load all models.
 
+        Args:
+            specs: the models.
+            settings: what the environment says.
+            skip_failing: log a model that cannot be served and go on, as long as one is left.
+
         Raises:
-            ConfigurationError: one of them cannot be served as its spec says.
+            ConfigurationError: one of them, or with ``skip_failing`` each, cannot be served as its spec says.
         """
         self._tasks: dict[str, Task] = {}
         self.draining = False
         try:
             for spec in specs:
-                self._tasks[spec.name] = load_task(spec, settings)
+                try:
+                    self._tasks[spec.name] = load_task(spec, settings)
+                except ConfigurationError as exc:
+                    if not skip_failing:
+                        raise
+                    logger.error("%s is not served: %s", spec.path, exc)
+            if skip_failing and not self._tasks:
+                raise ConfigurationError("None of the models can be served; each has a line above that says why.")
         except BaseException:
             self.close()
             raise

@@ -1,4 +1,4 @@
-"""From a spec file to a running server, of the kind that ``FLASK_ENV`` and ``FLASK_MODE`` ask for."""
+"""From a spec file or a folder of models to a server of the kind that ``FLASK_ENV`` and ``FLASK_MODE`` ask for."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tf_serving_flask_app.backends import backend_class
 from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.hooks import load_hook
 from tf_serving_flask_app.labels import read_labels
+from tf_serving_flask_app.model_folder import find_models
 from tf_serving_flask_app.observability.logs import configure_logging
 from tf_serving_flask_app.observability.output import capture_output
 from tf_serving_flask_app.repository import Repository
@@ -47,12 +48,14 @@ class ServedApplication:
         self._repository.close()
 
 
-def serve(spec: Path, assets: Path | None, environ: Mapping[str, str]) -> int:
-    """Serve a spec until told to stop.
+def serve(spec: Path | None, assets: Path | None, default_spec: Path, environ: Mapping[str, str]) -> int:
+    """Serve until told to stop.
 
     Args:
-        spec: the spec file.
+        spec: the spec file; None: the models in ``MODEL_FOLDER``, else in ``./models`` if there is one, else
+            ``default_spec``.
         assets: folder of the spec's relative paths, or None for its own.
+        default_spec: what to serve where nothing else is named.
         environ: the settings.
 
     Returns:
@@ -61,31 +64,44 @@ def serve(spec: Path, assets: Path | None, environ: Mapping[str, str]) -> int:
     """
     if environ.get("FLASK_ENV") == "development":
         configure_logging("development")
-        return _serve(spec, assets, environ, lambda: None)
+        return _serve(spec, assets, default_spec, environ, lambda: None)
     output = capture_output()
     configure_logging("production", output=output)
-    return _serve(spec, assets, environ, output.close)
+    return _serve(spec, assets, default_spec, environ, output.close)
 
 
-def _serve(spec: Path, assets: Path | None, environ: Mapping[str, str], on_exit: Callable[[], None]) -> int:
+def _serve(
+    spec: Path | None,
+    assets: Path | None,
+    default_spec: Path,
+    environ: Mapping[str, str],
+    on_exit: Callable[[], None],
+) -> int:
     try:
         settings = Settings.from_environ(environ)
-        # Where a user keeps a spec, there they keep the hooks that it names.
-        sys.path.append(str(spec.resolve().parent))
-        models = load_spec(spec, assets).models
-        check_without_loading(models)
+        if spec is None and assets is not None:
+            raise ConfigurationError("-a names the folder of a spec's relative paths: give the spec too, with -s.")
+        folder = None if spec is not None else settings.model_folder or _models_here()
+        if folder is None:
+            spec = spec or default_spec
+            # Where a user keeps a spec, there they keep the hooks that it names.
+            sys.path.append(str(spec.resolve().parent))
+            models = load_spec(spec, assets).models
+            check_without_loading(models)
+        else:
+            models = models_of_folder(folder)
     except ConfigurationError as exc:
         logger.error("%s", exc)
         on_exit()
         return 2
 
     def load() -> ServedApplication:
-        return ServedApplication(create_app(settings, models))
+        return ServedApplication(create_app(settings, models, skip_failing=folder is not None))
 
     if settings.environment == "development":
         from tf_serving_flask_app.development import serve_development
 
-        return serve_development(settings, load, extra_files=[spec])
+        return serve_development(settings, load, extra_files=[spec] if spec else [])
     if environ.get("FLASK_DEBUG"):
         logger.warning("FLASK_DEBUG does nothing in production; set FLASK_ENV=development to debug.")
     from tf_serving_flask_app.gunicorn.server import serve as serve_with_gunicorn
@@ -95,6 +111,27 @@ def _serve(spec: Path, assets: Path | None, environ: Mapping[str, str], on_exit:
             backend_class(kind).before_fork()
 
     return serve_with_gunicorn(settings, load, before_fork=before_fork, on_exit=on_exit)
+
+
+def _models_here() -> Path | None:
+    """The folder ``models`` of the working folder, if there is one."""
+    folder = Path("models")
+    return folder if folder.is_dir() else None
+
+
+def models_of_folder(folder: Path) -> list[ModelSpec]:
+    """Find the models in a folder, and log what looks like one but cannot be served.
+
+    Raises:
+        ConfigurationError: none is left.
+    """
+    found = find_models(folder)
+    for path, fault in found.faults.items():
+        logger.error("%s is not served: %s", path, fault)
+    if not found.models:
+        raise ConfigurationError(f"{folder}: none of its models can be served.")
+    logger.info("Serving the models in %s: %s.", folder, ", ".join(model.name for model in found.models))
+    return found.models
 
 
 def check_without_loading(models: Sequence[ModelSpec]) -> None:

@@ -16,8 +16,8 @@ from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, Va
 from tf_serving_flask_app.cores import usable_cores
 from tf_serving_flask_app.errors import ConfigurationError
 
-NOT_YET = ("API_KEYS_FILE", "MODEL_FOLDER")
-"""Variables of versions to come: ignoring them would leave a server open, or serving something else."""
+NOT_YET = ("API_KEYS_FILE",)
+"""Variables of versions to come: ignoring them would leave a server open."""
 
 SAMPLES = Path(__file__).resolve().parent.parent / "specs" / "samples"
 
@@ -77,6 +77,11 @@ class Settings(BaseModel):
     threads: Count = Field(32, alias="THREADS", ge=1, le=4096, description="Requests that a process works on at once.")
     host: str = Field("0.0.0.0", alias="HOST", min_length=1, description="Address to listen on.")
     port: Count = Field(5000, alias="PORT", ge=0, le=65535, description="Port to listen on.")
+    model_folder: Path | None = Field(
+        None,
+        alias="MODEL_FOLDER",
+        description="Folder whose models are served where no spec is given. Default: `./models`, if there is one.",
+    )
     upload_folder: Path | None = Field(
         None,
         alias="UPLOAD_FOLDER",
@@ -157,6 +162,8 @@ class Settings(BaseModel):
         for name, path in (("TLS_CERT", self.tls_cert), ("TLS_KEY", self.tls_key)):
             if path is not None and not os.path.isfile(path):
                 raise ConfigurationError(f"{name}={str(path)!r}: there is no such file.")
+        if self.model_folder is not None and not os.path.isdir(self.model_folder):
+            raise ConfigurationError(f"MODEL_FOLDER={str(self.model_folder)!r}: there is no such folder.")
         if self.upload_folder is not None and not os.path.isdir(self.upload_folder):
             raise ConfigurationError(f"UPLOAD_FOLDER={str(self.upload_folder)!r}: there is no such folder.")
         if environ.get("IMAGE_FOLDER") and not os.path.isdir(self.image_folder):

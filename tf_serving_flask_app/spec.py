@@ -93,8 +93,10 @@ class ModelSpec(_Record):
         "tensor",
         description="classification: pictures in, labels out; detection: boxes out; tensor: raw tensors only.",
     )
-    backend: Literal["frozen_graph", "saved_model", "keras"] | Annotated[str, Field(pattern=IMPORT_PATH)] = Field(
-        description='frozen_graph, saved_model, keras, or "package.module:Class" of your own.',
+    backend: Literal["frozen_graph", "saved_model", "keras", "tflite"] | Annotated[str, Field(pattern=IMPORT_PATH)] = (
+        Field(
+            description='frozen_graph, saved_model, keras, tflite, or "package.module:Class" of your own.',
+        )
     )
     path: Path = Field(description="File or folder; relative to the assets folder, else to the spec.")
     version: int | None = Field(

@@ -16,6 +16,7 @@ BACKENDS: Mapping[str, str] = {
     "frozen_graph": "tf_serving_flask_app.backends.frozen_graph:FrozenGraph",
     "saved_model": "tf_serving_flask_app.backends.saved_model:SavedModel",
     "keras": "tf_serving_flask_app.backends.keras:KerasModel",
+    "tflite": "tf_serving_flask_app.backends.tflite:TFLiteModel",
 }
 
 

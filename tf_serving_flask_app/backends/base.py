@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 from tf_serving_flask_app.spec import ModelSpec
-from tf_serving_flask_app.tensors import Signature, Tensors
+from tf_serving_flask_app.tensors import Signature, TensorInfo, Tensors
 
 
 class Backend(ABC):
@@ -44,6 +44,10 @@ class Backend(ABC):
             InvalidInput: the model itself refuses the values.
             BackendFailed: anything else that went wrong in the model.
         """
+
+    def tensors(self) -> list[TensorInfo]:
+        """List every tensor inside the model, for `./run.sh inspect`, as far as the backend can tell."""
+        return []
 
     def close(self) -> None:
         """Give back what the model holds; ``run`` is not called afterwards."""
