@@ -17,7 +17,6 @@ from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.inspection import SCALE_HINT, guess_backend, inspect_model
 from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.spec_file import load_spec
-from tf_serving_flask_app.tasks.classification import Classification
 from tf_serving_flask_app.tensors import TensorInfo, array_to_json, zeros
 
 pytestmark = pytest.mark.tensorflow
@@ -33,6 +32,7 @@ REFERENCE = {
     "lite": "mobilenet_v2_tflite/mobilenet_v2_1.0_224_quant.tflite",
     "hand": "handtrack_ssd/frozen_inference_graph.pb",
 }
+ROUTES = {"classification": "/classify", "detection": "/detect"}
 CLASSIFIERS = {"mobilenet", "cifar10", "lite", "bytes_classifier", "channels_first"}
 
 
@@ -80,9 +80,10 @@ def test_the_spec_that_is_written_serves_the_model_unchanged(
         path = getattr(models, name)
     app = serve(inspect_model(path).spec_text())
     (task,) = app.extensions["repository"]
-    assert isinstance(task, Classification) == (name in CLASSIFIERS)
-    if name in CLASSIFIERS:
-        response = app.test_client().post("/classify", data=picture(), content_type="image/png")
+    route = ROUTES.get(task.model.spec.task)
+    assert route == ("/classify" if name in CLASSIFIERS else "/detect" if name == "hand" else None)
+    if route:
+        response = app.test_client().post(f"{route}?min_confidence=0", data=picture(), content_type="image/png")
     else:
         fields = {key: value(info) for key, info in task.model.signature().inputs.items()}
         response = app.test_client().post("/predict", json=fields)

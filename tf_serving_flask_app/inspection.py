@@ -16,6 +16,7 @@ from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.labels import read_labels
 from tf_serving_flask_app.model_folder import backend_of_file, find_models
 from tf_serving_flask_app.spec import ModelSpec, SessionSpec, TensorSpec
+from tf_serving_flask_app.tasks.detection import find_parts
 from tf_serving_flask_app.tensors import Signature, TensorInfo
 
 SCALE_HINT = (
@@ -151,7 +152,31 @@ def _guess_spec(spec: ModelSpec, model: Backend) -> dict[str, Any]:
             guess["outputs"] = {"scores": _tensor_name(outputs[0].name)}
         if labels := _find_labels(spec.path, classes):
             guess["labels"] = str(labels)
+    elif len(inputs) == 1 and (parts := _detection_parts(inputs[0], signature)):
+        guess["task"] = "detection"
+        guess["image"] = {"scale": "raw"}
+        if spec.backend == "frozen_graph":
+            guess["inputs"] = {"image": f"{inputs[0].name}:0"}
+            guess["outputs"] = {part: _tensor_name(name) for part, name in parts.items()}
+        if label_map := _find_label_map(spec.path):
+            guess["labels"] = str(label_map)
     return guess
+
+
+def _detection_parts(picture: TensorInfo, signature: Signature) -> dict[str, str] | None:
+    """The outputs of a detector by what they hold, if it is one."""
+    if picture.shape is None or len(picture.shape) != 4 or picture.shape[3] not in (1, 3, None):
+        return None
+    try:
+        return find_parts("", signature.outputs)
+    except ConfigurationError:
+        return None
+
+
+def _find_label_map(path: Path) -> Path | None:
+    """A label map beside the model, if there is just one."""
+    found = list((path if path.is_dir() else path.parent).glob("*.pbtxt"))
+    return found[0] if len(found) == 1 else None
 
 
 def _public_names(tensors: Sequence[TensorInfo]) -> dict[str, str]:

@@ -144,6 +144,11 @@ def image_input(spec: ModelSpec, info: TensorInfo, max_pixels: int) -> ImageInpu
             " channels] of numbers."
         )
     height, width, channels = shape[1:] if image.layout == "channels_last" else (shape[2], shape[3], shape[1])
+    how = image.resize
+    any_size = (width, height, image.width, image.height) == (None,) * 4
+    if spec.task == "detection" and any_size and "resize" not in image.model_fields_set:
+        # A detector that takes any size resizes in its graph, so it gets the picture as it is.
+        how = "none"
     size = {}
     for side, graph, given in (("width", width, image.width), ("height", height, image.height)):
         if graph is not None and given is not None and graph != given:
@@ -151,7 +156,7 @@ def image_input(spec: ModelSpec, info: TensorInfo, max_pixels: int) -> ImageInpu
                 f"model {spec.name!r}: image.{side} is {given}, but the input {info} takes {graph}; leave it out."
             )
         size[side] = graph or given
-        if size[side] is None and image.resize != "none":
+        if size[side] is None and how != "none":
             raise ConfigurationError(
                 f"model {spec.name!r}: the input {info} takes any size: set image.{side}, or `resize: none`."
             )
@@ -166,7 +171,7 @@ def image_input(spec: ModelSpec, info: TensorInfo, max_pixels: int) -> ImageInpu
             width=size["width"],
             height=size["height"],
             color=color,
-            resize=image.resize,
+            resize=how,
             scale=parse_scale(image.scale, color),
             layout=image.layout,
             dtype=info.dtype,
