@@ -62,7 +62,7 @@ class Detection:
     class_id: int
     label: str | None
     score: np.floating[Any]
-    box: tuple[float, float, float, float]
+    box: tuple[np.float32, ...]
 
 
 class Detector(PictureTask):
@@ -112,9 +112,7 @@ class Detector(PictureTask):
                         "%s: class %d score %.4f box %s", self.model.name, classes[index], scores[index], shares[index]
                     )
             return [
-                Detection(
-                    int(classes[index]), self.label(int(classes[index])), scores[index], tuple(shares[index].tolist())
-                )
+                Detection(int(classes[index]), self.label(int(classes[index])), scores[index], tuple(shares[index]))
                 for index in order.tolist()
                 if scores[index] >= threshold
             ]
@@ -140,7 +138,7 @@ class Detector(PictureTask):
         if self.model.spec.boxes == "normalized":
             pixels *= (width, height, width, height)
         shares = (pixels - (at.left, at.top) * 2) / (at.width, at.height, at.width, at.height)
-        clipped: Array = shares.clip(0, 1)
+        clipped: Array = shares.clip(0, 1).astype(np.float32)
         return clipped
 
 
