@@ -7,6 +7,7 @@ import os
 import re
 import runpy
 import shlex
+import ssl
 import subprocess
 import sys
 import threading
@@ -141,9 +142,9 @@ def server() -> Iterator[HTTPServer]:
         thread.join()
 
 
-def health(port: int) -> subprocess.CompletedProcess[str]:
+def health(port: int, **environ: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-I", str(ROOT / "config" / "docker" / "healthcheck.py")]
-    environ = {**os.environ, "PORT": str(port)}
+    environ = {**os.environ, "PORT": str(port), **environ}
     return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=30, check=False)
 
 
@@ -154,6 +155,21 @@ def test_the_health_check_says_what_readyz_says(server: HTTPServer, ready: bool,
 
     assert done.returncode == code
     assert done.stdout == '{"status": "as it is"}\n'
+
+
+def test_the_health_check_asks_by_tls_where_the_server_does_and_takes_any_name(
+    server: HTTPServer, tmp_path: Path
+) -> None:
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    command += ["-subj", "/CN=models.example.com", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.ready = True  # type: ignore[attr-defined]
+
+    assert health(server.server_port, TLS_CERT=str(certificate)).returncode == 0
 
 
 def test_the_health_check_fails_with_a_reason_where_nothing_listens() -> None:
