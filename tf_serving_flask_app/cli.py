@@ -53,9 +53,11 @@ def _one_line_errors(exit_code: int) -> Callable[[Callable[Params, None]], Calla
 def main(context: click.Context, spec: Path | None, assets: Path | None) -> None:
     """Serve TensorFlow models over HTTP. Without a command: serves SPEC, or the models in MODEL_FOLDER."""
     if context.invoked_subcommand is None:
+        from tf_serving_flask_app.gunicorn.workers import leave
         from tf_serving_flask_app.serving import serve
 
-        sys.exit(serve(spec, assets, DEMO_SPEC, os.environ))
+        # An interpreter that has imported TensorFlow takes seconds to end, and there is nothing left to do.
+        leave(serve(spec, assets, DEMO_SPEC, os.environ))
 
 
 @main.command()
