@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tf_serving_flask_app.export.demo import MOST_DIFFERENCE, build, evaluate, freeze
+from tf_serving_flask_app.export.demo_classifier import MOST_DIFFERENCE, build, evaluate, freeze
 from tf_serving_flask_app.export.shapes import SHAPES
 
 DEMO = Path(__file__).resolve().parents[1] / "specs" / "demo"
