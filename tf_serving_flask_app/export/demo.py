@@ -31,16 +31,38 @@ def export_demo(out: Path, report: Report) -> None:
         report: takes each line of what is being done.
 
     Raises:
-        ConfigurationError: a model is not as good as a demo must be; its graph is not written then.
+        ConfigurationError: a model is not as good as a demo must be; it is not written then.
     """
     out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    _keep(out / CLASSIFIER, demo_classifier.freeze(demo_classifier.train()), _measure_classifier, report, began)
+    classifier = demo_classifier.freeze(demo_classifier.train())
+    keep_if_good(classifier, out / CLASSIFIER, lambda graph: _measure_classifier(graph, report))
     (out / LABELS).write_text("\n".join(SHAPES) + "\n")
+    report(f"Wrote {out / CLASSIFIER} and {LABELS} after {time.monotonic() - began:.0f} s.")
+
     began = time.monotonic()
-    _keep(out / DETECTOR, demo_detector.freeze(demo_detector.train()), _measure_detector, report, began)
+    detector = demo_detector.freeze(demo_detector.train())
+    keep_if_good(detector, out / DETECTOR, lambda graph: _measure_detector(graph, report))
     items = [f"item {{\n  id: {number}\n  name: '{name}'\n}}\n" for number, name in enumerate(SHAPES, start=1)]
     (out / LABEL_MAP).write_text("".join(items))
+    report(f"Wrote {out / DETECTOR} and {LABEL_MAP} after {time.monotonic() - began:.0f} s.")
+
+
+def keep_if_good(graph_def: Any, path: Path, measure: Callable[[Path], None]) -> None:
+    """Write a graph, all of it or nothing, if it is good enough.
+
+    Args:
+        graph_def: a ``GraphDef``.
+        path: where to; what is there stays until the new graph is known to be good.
+        measure: takes a file with the graph; raises if it is not good enough.
+    """
+    candidate = path.with_suffix(".new")
+    try:
+        candidate.write_bytes(graph_def.SerializeToString(deterministic=True))
+        measure(candidate)
+        os.replace(candidate, path)
+    finally:
+        candidate.unlink(missing_ok=True)
 
 
 def evaluate_demo(folder: Path, report: Report) -> None:
@@ -62,18 +84,6 @@ def write_samples(folder: Path) -> None:
     rng = np.random.default_rng(SCENE_SEED)
     for number in range(1, SCENE_SAMPLES + 1):
         draw_scene(rng, SCENE_SIZE).image.save(folder / f"scene-{number}.jpg", quality=90)
-
-
-def _keep(path: Path, graph_def: Any, measure: Callable[[Path, Report], None], report: Report, began: float) -> None:
-    """Write a graph, all of it or nothing, if it is good enough."""
-    candidate = path.with_suffix(".new")
-    try:
-        candidate.write_bytes(graph_def.SerializeToString(deterministic=True))
-        measure(candidate, report)
-        os.replace(candidate, path)
-    finally:
-        candidate.unlink(missing_ok=True)
-    report(f"Wrote {path} ({path.stat().st_size // 1000} kB) after {time.monotonic() - began:.0f} s.")
 
 
 def _measure_classifier(graph: Path, report: Report) -> None:
