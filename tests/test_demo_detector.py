@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tf_serving_flask_app.backends.frozen_graph import read_graph_def
+from tf_serving_flask_app.backends.frozen_graph import find_inputs, find_outputs, read_graph_def
+from tf_serving_flask_app.backends.tensorflow_session import import_graph
 from tf_serving_flask_app.export.demo import DETECTOR, LABEL_MAP
 from tf_serving_flask_app.export.demo_detector import (
     CELLS,
     MOST_DETECTIONS,
     MOST_DIFFERENCE,
+    OUTPUTS,
     SIDE,
     USUAL_DISTANCE,
     build,
@@ -30,7 +32,6 @@ from tf_serving_flask_app.export.mean_average_precision import Objects, mean_ave
 from tf_serving_flask_app.export.shapes import SHAPES
 
 DEMO = Path(__file__).resolve().parents[1] / "specs" / "demo"
-OUTPUTS = ("detection_boxes", "detection_scores", "detection_classes", "num_detections")
 TURNS = list(itertools.product((False, True), repeat=3))
 
 
@@ -135,7 +136,15 @@ def test_the_detector_reaches_80_map_on_scenes_of_a_seed_that_nobody_chose_it_by
 @pytest.mark.tensorflow
 def test_the_detector_is_small_and_has_the_outputs_of_the_object_detection_api() -> None:
     assert (DEMO / DETECTOR).stat().st_size < 1_500_000
-    assert {node.name for node in read_graph_def(DEMO / DETECTOR).node} >= {"image", *OUTPUTS}
+    graph = import_graph(read_graph_def(DEMO / DETECTOR), DEMO / DETECTOR)
+    shapes = {name: tensor.shape.as_list() for name, tensor in (find_inputs(graph) | find_outputs(graph)).items()}
+    assert shapes == {
+        "image": [None, SIDE, SIDE, 3],
+        "detection_boxes": [None, MOST_DETECTIONS, 4],
+        "detection_classes": [None, MOST_DETECTIONS],
+        "detection_scores": [None, MOST_DETECTIONS],
+        "num_detections": [None],
+    }
 
 
 def test_the_label_map_counts_the_shapes_from_1() -> None:

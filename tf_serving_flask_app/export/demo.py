@@ -18,7 +18,7 @@ from tf_serving_flask_app.export.shapes import SHAPES, draw_picture
 CLASSIFIER, DETECTOR = "shapes.frozen.pb", "shapes_detector.frozen.pb"
 LABELS, LABEL_MAP = "shapes.txt", "shapes.pbtxt"
 SAMPLE_SEED, SAMPLE_SIZE = 3, (320, 240)
-SCENE_SAMPLES, SCENE_SEED, SCENE_SIZE = 3, 4, (480, 360)
+SCENE_SAMPLES, SCENE_SEED, SCENE_SIZE = 3, 11, (480, 360)
 
 Report = Callable[[str], None]
 
@@ -83,7 +83,7 @@ def write_samples(folder: Path) -> None:
         draw_picture(rng, name, SAMPLE_SIZE).image.save(folder / f"{name}.jpg", quality=90)
     rng = np.random.default_rng(SCENE_SEED)
     for number in range(1, SCENE_SAMPLES + 1):
-        draw_scene(rng, SCENE_SIZE).image.save(folder / f"scene-{number}.jpg", quality=90)
+        draw_scene(rng, SCENE_SIZE).image.save(folder / f"scene-{number}.jpg", quality=85)
 
 
 def _measure_classifier(graph: Path, report: Report) -> None:

@@ -36,6 +36,9 @@ EVALUATION_SCENES = 300
 LEAST_MAP = 0.80
 MOST_DIFFERENCE = 1e-4
 
+OUTPUTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
+"""What the graph ends in, by the names of the Object Detection API."""
+
 USUAL_DISTANCE = 0.12
 MOST_DETECTIONS = 20
 LEAST_SCORE = 0.02
@@ -225,12 +228,13 @@ def decode(answers: Any) -> dict[str, Any]:
 
 
 def freeze(model: Any) -> Any:
-    """Freeze a trained network into a GraphDef with the tensor ``image:0`` and those that ``decode`` names.
+    """Freeze a trained network into a GraphDef with the tensor ``image:0`` that ends in those of ``OUTPUTS``.
 
     Raises:
         ConfigurationError: the frozen graph answers otherwise than the network does.
     """
     import tensorflow as tf
+    from tensorflow.python.util import deprecation
 
     folded = fold_batch_norms(model, build(normalised=False))
 
@@ -238,7 +242,10 @@ def freeze(model: Any) -> Any:
         return decode(tf.identity(folded(image, training=False), "answers"))
 
     signature = tf.TensorSpec([None, SIDE, SIDE, 3], tf.float32, "image")
-    graph_def = freeze_function(tf.function(serve).get_concrete_function(signature)).graph.as_graph_def()
+    function = freeze_function(tf.function(serve).get_concrete_function(signature))
+    with deprecation.silence():
+        # Leaves out the unnamed results that a frozen function has behind its outputs.
+        graph_def = tf.compat.v1.graph_util.extract_sub_graph(function.graph.as_graph_def(), OUTPUTS)
     random = np.random.default_rng(EVALUATION_SEED).random((16, SIDE, SIDE, 3), np.float32)
     # What is compared is what goes into the decoding, which may order two equal scores either way.
     with tf.compat.v1.Session(graph=import_graph(graph_def, Path("frozen"))) as session:
@@ -253,7 +260,7 @@ def detect(graph: Path, pictures: Pixels) -> list[Objects]:
     """Find shapes in pictures, uint8 [pictures, SIDE, SIDE, 3], with a graph that ``freeze`` made."""
     import tensorflow as tf
 
-    names = [f"{name}:0" for name in ("detection_boxes", "detection_classes", "detection_scores", "num_detections")]
+    names = [f"{name}:0" for name in OUTPUTS]
     found = []
     with tf.compat.v1.Session(graph=import_graph(read_graph_def(graph), graph)) as session:
         for picture in pictures:
