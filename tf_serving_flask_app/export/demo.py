@@ -18,7 +18,7 @@ from tf_serving_flask_app.export.shapes import SHAPES, draw_picture
 CLASSIFIER, DETECTOR = "shapes.frozen.pb", "shapes_detector.frozen.pb"
 LABELS, LABEL_MAP = "shapes.txt", "shapes.pbtxt"
 SAMPLE_SEED, SAMPLE_SIZE = 3, (320, 240)
-SCENE_SAMPLES, SCENE_SEED, SCENE_SIZE = 3, 11, (480, 360)
+SCENE_SAMPLES, SCENE_SEED, SCENE_SIZE = 3, 6, (480, 360)
 
 Report = Callable[[str], None]
 
