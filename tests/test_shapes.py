@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tf_serving_flask_app.export.demo import SIDE, draw_pictures
+from tf_serving_flask_app.export.demo_classifier import SIDE, draw_pictures
 from tf_serving_flask_app.export.shapes import SHAPES, draw_picture, draw_shape
 
 SIZE = (120, 90)

@@ -154,12 +154,23 @@ def settings() -> None:
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder to write to.")
 @_one_line_errors(2)
 def export(name: str, out: Path | None) -> None:
-    """Make a servable model: `demo` trains the small model that `./run.sh` serves."""
+    """Make a servable model: `demo` trains the two small models that `./run.sh` serves."""
     from tf_serving_flask_app.export.demo import export_demo, write_samples
 
     export_demo(out or DEMO_SPEC.parent / name, click.echo)
     if out is None:
         write_samples(DEMO_SPEC.parent / "samples")
+
+
+@main.command()
+@click.argument("name", type=click.Choice(["demo"]))
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder that `export` wrote to.")
+@_one_line_errors(1)
+def evaluate(name: str, out: Path | None) -> None:
+    """Measure the demo's models on pictures that they were not trained on; exit code 1 if they are not good enough."""
+    from tf_serving_flask_app.export.demo import evaluate_demo
+
+    evaluate_demo(out or DEMO_SPEC.parent / name, click.echo)
 
 
 def _inspect_folder(folder: Path, as_spec: bool) -> None:

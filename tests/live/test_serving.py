@@ -24,10 +24,16 @@ def test_the_demo_names_each_sample_picture_in_every_mode(mode: dict[str, str]) 
         named = {
             sample.stem: server.post("/classify", files={"file": sample.read_bytes()}).json()["class"]
             for sample in sorted(SAMPLES.glob("*.jpg"))
+            if not sample.stem.startswith("scene")
         }
         by_path = {shape: next(iter(server.get(f"/classification?file_name={shape}.jpg").json())) for shape in named}
+        found = {
+            scene.stem: len(server.post("/detect", files={"file": scene.read_bytes()}).json())
+            for scene in SAMPLES.glob("scene-*.jpg")
+        }
         code = server.stop()
 
+    assert found == {"scene-1": 3, "scene-2": 3, "scene-3": 3}
     assert len(named) >= 6
     assert named == {shape: shape for shape in named} == by_path
     assert code == 0

@@ -98,7 +98,7 @@ OUTLINES: dict[str, Corners] = {
 """The corners of every shape, float64 [corners, 2] as (x, y), inside the circle of radius 1."""
 
 SHAPES: tuple[str, ...] = tuple(OUTLINES)
-"""The names of the shapes, in the order of the classifier's classes."""
+"""The names of the shapes, in the order of the models' classes."""
 
 
 def _plain(rng: np.random.Generator, x: Weights, y: Weights) -> Weights:
@@ -162,7 +162,7 @@ def draw_background(rng: np.random.Generator, size: tuple[int, int]) -> Image.Im
     """
     (first,) = _random_colours(rng, 1)
     # A background that used the whole range would leave no colour for a shape to stand out in.
-    return draw_texture(rng, size, _colour(first), _near_colour(rng, first, 60))
+    return draw_texture(rng, size, _colour(first), near_colour(rng, _colour(first), 60))
 
 
 def contrasting_colour(rng: np.random.Generator, image: Image.Image) -> Colour:
@@ -172,6 +172,16 @@ def contrasting_colour(rng: np.random.Generator, image: Image.Image) -> Colour:
     nearest = np.linalg.norm(candidates - seen, axis=2).min(axis=0)
     # argmax of the capped distance: the first one far enough, otherwise the farthest of all.
     return _colour(candidates[np.minimum(nearest, CONTRAST).argmax()])
+
+
+def near_colour(rng: np.random.Generator, colour: Colour, distance: int) -> Colour:
+    """Choose a random colour whose red, green and blue each differ from a colour's by at most a distance."""
+    return _colour(np.clip(np.array(colour) + rng.integers(-distance, distance + 1, size=3), 0, 255))
+
+
+def place_outline(name: str, *, centre: tuple[float, float], radius: float, angle: float) -> Corners:
+    """Return the corners of a shape where and as `draw_shape` would draw it, float64 [corners, 2] as (x, y)."""
+    return OUTLINES[name] @ _rotation(angle) * radius + centre
 
 
 def draw_shape(
@@ -190,7 +200,7 @@ def draw_shape(
     Returns the tight box around the shape's pixels. Raises KeyError for a name that is not in
     `OUTLINES`, and ValueError when no part of the shape lies inside the image.
     """
-    return _fill(image, OUTLINES[name] @ _rotation(angle) * radius + centre, paint)
+    return _fill(image, place_outline(name, centre=centre, radius=radius, angle=angle), paint)
 
 
 def draw_obstacle(rng: np.random.Generator, image: Image.Image, box: Box) -> None:
@@ -233,7 +243,7 @@ def draw_picture(rng: np.random.Generator, name: str, size: tuple[int, int]) -> 
         centre=(rng.uniform(radius, size[0] - radius), rng.uniform(radius, size[1] - radius)),
         radius=radius,
         angle=rng.uniform(0, 2 * np.pi),
-        paint=draw_texture(rng, size, colour, _near_colour(rng, np.array(colour), 25)),
+        paint=draw_texture(rng, size, colour, near_colour(rng, colour, 25)),
     )
     if rng.random() < HIDDEN_PROBABILITY:
         draw_obstacle(rng, image, box)
@@ -255,10 +265,6 @@ def _random_colours(rng: np.random.Generator, count: int) -> NDArray[np.int64]:
     vivid = rng.integers(0, 256, size=(count, 3))
     grey = vivid[:, :1]
     return grey + (rng.random((count, 1)) * (vivid - grey)).astype(np.int64)
-
-
-def _near_colour(rng: np.random.Generator, colour: NDArray[np.int64], distance: int) -> Colour:
-    return _colour(np.clip(colour + rng.integers(-distance, distance + 1, size=3), 0, 255))
 
 
 def _colour(values: NDArray[np.int64]) -> Colour:
