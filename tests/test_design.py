@@ -48,6 +48,7 @@ HOMES = {
     "PIL": ("images", "export"),
     "tensorflow": ("backends", "export"),
     "keras": ("backends", "export"),
+    "h5py": ("backends",),
     "flask": ("apis", "app"),
     "eventlet": ("gunicorn",),
     "gevent": ("gunicorn",),
