@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -44,5 +45,7 @@ def keras_2_file(folder: Path) -> Path:
     import tf_keras
 
     path = folder / "old.h5"
-    tf_keras.models.save_model(every_kind(tf_keras), path, save_format="h5")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that this kind of file is old
+        tf_keras.models.save_model(every_kind(tf_keras), path, save_format="h5")
     return path

@@ -138,11 +138,15 @@ def read_class_index(path: Path) -> list[str]:
     """
     try:
         classes = json.loads(path.read_text(encoding="utf-8"))
-        return [str(classes[str(index)][1]) for index in range(len(classes))]
+        names = [str(classes[str(index)][1]) for index in range(len(classes))]
+        if names:
+            return names
+        reason = "no class"
     except (OSError, ValueError, KeyError, TypeError, IndexError) as exc:
-        raise ConfigurationError(
-            f'{path}: not labels in the form of {CLASS_INDEX}, {{"0": ["n01440764", "tench"], "1": ...}}: {exc!r}.'
-        ) from exc
+        reason = repr(exc)
+    raise ConfigurationError(
+        f'{path}: not labels in the form of {CLASS_INDEX}, {{"0": ["n01440764", "tench"], "1": ...}}: {reason}.'
+    )
 
 
 def _bring(what: str, failure: re.Match[str], option: str) -> str:
