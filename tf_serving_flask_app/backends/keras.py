@@ -75,12 +75,13 @@ def load_keras_model(path: Path) -> Any:
         refusal = one_line(exc)
         if not (version := _keras_2_version(path)):
             raise ConfigurationError(f"{path}: this Keras model cannot be served: {refusal}") from exc
+        refusal = refusal[:200]  # it may quote a whole layer, and here the remedy matters more
     try:
         keras_2 = importlib.import_module(KERAS_2)
     except ImportError as exc:
         raise ConfigurationError(
-            f"{path}: Keras 3 cannot load this model of Keras {version} ({refusal}); {KERAS_2} does:"
-            f" `{sys.executable} -m pip install {KERAS_2}`, then try again."
+            f"{path}: Keras 3 cannot load this model of Keras {version}, but {KERAS_2} can: `{sys.executable} -m pip"
+            f" install {KERAS_2}`, then try again. Keras 3 says: {refusal}"
         ) from exc
     try:
         return keras_2.models.load_model(path, compile=False)
