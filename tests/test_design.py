@@ -50,6 +50,7 @@ HOMES = {
     "tensorflow": ("backends", "export"),
     "keras": ("backends", "export"),
     "ai_edge_litert": ("backends",),
+    "h5py": ("backends",),
     "flask": ("apis", "app"),
     "eventlet": ("gunicorn",),
     "gevent": ("gunicorn",),

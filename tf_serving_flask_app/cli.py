@@ -150,14 +150,27 @@ def settings() -> None:
 
 
 @main.command()
-@click.argument("name", type=click.Choice(["demo"]))
+@click.argument("what", metavar="demo|APPLICATION|PATH")
+@click.option("--weights", help="Of an application: imagenet (the default), none (random) or a file.")
+@click.option("--labels", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Names of the classes.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder to write to.")
 @_one_line_errors(2)
-def export(name: str, out: Path | None) -> None:
-    """Make a servable model: `demo` trains the two small models that `./run.sh` serves."""
+def export(what: str, weights: str | None, labels: Path | None, out: Path | None) -> None:
+    """Make a servable model: the demo's two, an APPLICATION of Keras such as inception_v3, or of a model at PATH.
+
+    A PATH is a SavedModel's folder, or a .keras or .h5 file.
+    """
+    from tf_serving_flask_app.export.exporter import export_by_name
+
+    if what != "demo":
+        spec = export_by_name(what, weights, labels, out, DEMO_SPEC.parent, click.echo)
+        click.echo(f"Serve it: ./run.sh -s {spec}")
+        return
+    if weights or labels:
+        raise click.UsageError("The demo is trained from nothing: it takes neither --weights nor --labels.")
     from tf_serving_flask_app.export.demo import export_demo, write_samples
 
-    export_demo(out or DEMO_SPEC.parent / name, click.echo)
+    export_demo(out or DEMO_SPEC.parent / what, click.echo)
     if out is None:
         write_samples(DEMO_SPEC.parent / "samples")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 import yaml
 
 from tf_serving_flask_app.backends import backend_class
-from tf_serving_flask_app.backends.base import Backend
 from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.labels import read_labels
 from tf_serving_flask_app.model_folder import backend_of_file, find_models
@@ -60,7 +59,7 @@ def inspect_model(path: Path) -> Inspection:
     if path.name == "saved_model.pb":
         path = path.parent
     spec = ModelSpec(
-        name=_name(path),
+        name=model_name(path),
         backend=backend,
         path=path,
         inputs=_placeholders(path) if backend == "frozen_graph" else {},
@@ -68,7 +67,7 @@ def inspect_model(path: Path) -> Inspection:
     )
     model = backend_class(backend)(spec)
     try:
-        return Inspection(model.tensors(), list(model.signatures.values()), _guess_spec(spec, model))
+        return Inspection(model.tensors(), list(model.signatures.values()), guess_spec(spec, model.signatures))
     finally:
         model.close()
 
@@ -124,7 +123,7 @@ def _placeholders(path: Path) -> dict[str, TensorSpec]:
     return {name: TensorSpec(tensor=tensor.name) for name, tensor in find_inputs(graph).items()}
 
 
-def _name(path: Path) -> str:
+def model_name(path: Path) -> str:
     """A valid model name from a path; of a version folder or a file of a common name, its parent's."""
     stem = path.name if path.is_dir() else path.name.split(".")[0]
     common = ("frozen_graph", "frozen_inference_graph", "saved_model", "model", "graph")
@@ -133,8 +132,14 @@ def _name(path: Path) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "_", stem).lstrip("_.-") or "model"
 
 
-def _guess_spec(spec: ModelSpec, model: Backend) -> dict[str, Any]:
-    signature = model.signatures.get(spec.signature) or next(iter(model.signatures.values()))
+def guess_spec(spec: ModelSpec, signatures: Mapping[str, Signature]) -> dict[str, Any]:
+    """Guess a model's entry in a spec file from what it takes and gives.
+
+    Args:
+        spec: its name, backend and path, beside which labels are looked for.
+        signatures: at least one.
+    """
+    signature = signatures.get(spec.signature) or next(iter(signatures.values()))
     inputs, outputs = list(signature.inputs.values()), list(signature.outputs.values())
     guess: dict[str, Any] = {"name": spec.name, "task": "tensor", "backend": spec.backend, "path": str(spec.path)}
     if signature.name != spec.signature:

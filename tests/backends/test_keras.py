@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.backends.models import Load, Models, Refusal
+from tests.export.networks import keras_2_file
 
 pytestmark = pytest.mark.tensorflow
 
@@ -59,6 +61,25 @@ def test_layers_that_only_train_at_random_do_not_when_served(models: Models, loa
     backend = load("keras", models.regularised)
     found = [backend.run("serving_default", {"x": A})["y"] for _ in range(3)]
     np.testing.assert_array_equal(found, [A, A, A])
+
+
+def test_a_file_of_keras_2_that_keras_3_refuses_is_served_through_tf_keras(load: Load, tmp_path: Path) -> None:
+    import tf_keras
+
+    path = keras_2_file(tmp_path)
+    picture = np.random.default_rng(3).random((2, 16, 16, 3)).astype(np.float32)
+    wanted = tf_keras.models.load_model(path, compile=False)(picture, training=False).numpy()
+    np.testing.assert_allclose(
+        load("keras", path).run("serving_default", {"picture": picture})["best"], wanted, atol=1e-6
+    )
+
+
+def test_without_tf_keras_the_line_that_installs_it_is_told(
+    refusal: Refusal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = keras_2_file(tmp_path)
+    monkeypatch.setitem(sys.modules, "tf_keras", None)
+    assert "-m pip install tf_keras" in refusal("keras", path)
 
 
 def test_nothing_of_keras_stays_in_memory(models: Models, load: Load) -> None:

@@ -62,6 +62,12 @@ def can_freeze(graph_def: Any, tensors: Iterable[Any]) -> bool:
     )
 
 
+def holds_state(graph_def: Any, names: Iterable[str]) -> bool:
+    """Tell whether the nodes of these names need anything that a graph's file does not hold: a table, a variable."""
+    nodes, called = _needed_nodes(graph_def, list(names))
+    return any(_keeps_state(node, frozenset()) for node in [*nodes, *called])
+
+
 def _keeps_state(node: Any, folded: frozenset[str]) -> bool:
     """Tell whether a node holds or may change what outlives a call: a variable, a table, a queue, an iterator."""
     from tensorflow.python.framework import op_def_registry

@@ -1,8 +1,10 @@
-"""A Keras model file: ``.keras``, or ``.h5`` as far as Keras 3 reads it."""
+"""A Keras model file: ``.keras``, or ``.h5``; one of Keras 2 that Keras 3 refuses is read by ``tf_keras``."""
 
 from __future__ import annotations
 
 import importlib
+import json
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,9 @@ from tf_serving_flask_app.backends.tensorflow_session import (
 )
 from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.spec import ModelSpec
+
+KERAS_2 = "tf_keras"
+"""The package in which Keras 2 lives on, and which reads those of its files that Keras 3 does not."""
 
 
 class KerasModel(TensorFlowSession):
@@ -33,13 +38,10 @@ class KerasModel(TensorFlowSession):
         import keras
         import tensorflow as tf
 
-        if not spec.path.is_file():
-            raise ConfigurationError(f"{spec.path}: a Keras model is one .keras or .h5 file.")
-        if spec.path.suffix == ".keras" and not zipfile.is_zipfile(spec.path):
-            # Keras would say that the file is not there.
-            raise ConfigurationError(f"{spec.path}: not a .keras file (a zip archive), or a damaged one.")
         try:
-            graph_def, inputs, outputs = _frozen_call(spec.path)
+            graph_def, inputs, outputs = freeze_call(load_keras_model(spec.path))
+        except ConfigurationError:
+            raise
         except Exception as exc:
             raise ConfigurationError(f"{spec.path}: this Keras model cannot be served: {one_line(exc)}") from exc
         finally:
@@ -54,12 +56,62 @@ class KerasModel(TensorFlowSession):
         self._start(session, {spec.signature: binding}, version=1 if spec.version is None else spec.version)
 
 
-def _frozen_call(path: Path) -> tuple[Any, dict[str, str], dict[str, str]]:
-    """Load a model and freeze its call: the graph, its inputs and its outputs (public name -> tensor)."""
+def load_keras_model(path: Path) -> Any:
+    """Load a model file.
+
+    Raises:
+        ConfigurationError: it is none, or neither Keras 3 nor, for a file of Keras 2, ``tf_keras`` reads it.
+    """
+    import keras
+
+    if not path.is_file():
+        raise ConfigurationError(f"{path}: a Keras model is one .keras or .h5 file.")
+    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
+        # Keras would say that the file is not there.
+        raise ConfigurationError(f"{path}: not a .keras file (a zip archive), or a damaged one.")
+    try:
+        return keras.models.load_model(path, compile=False)
+    except Exception as exc:
+        refusal = one_line(exc)
+        if not (version := _keras_2_version(path)):
+            raise ConfigurationError(f"{path}: this Keras model cannot be served: {refusal}") from exc
+        refusal = refusal[:200]  # it may quote a whole layer, and here the remedy matters more
+    try:
+        keras_2 = importlib.import_module(KERAS_2)
+    except ImportError as exc:
+        raise ConfigurationError(
+            f"{path}: Keras 3 cannot load this model of Keras {version}, but {KERAS_2} can: `{sys.executable} -m pip"
+            f" install {KERAS_2}`, then try again. Keras 3 says: {refusal}"
+        ) from exc
+    try:
+        return keras_2.models.load_model(path, compile=False)
+    except Exception as exc:
+        raise ConfigurationError(
+            f"{path}: neither Keras 3 ({refusal}) nor {KERAS_2} can load this model of Keras {version}: {one_line(exc)}"
+        ) from exc
+
+
+def _keras_2_version(path: Path) -> str:
+    """The version that wrote an ``.h5`` or ``.keras`` file, where it is older than Keras 3; else nothing."""
+    import h5py
+
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                version = str(json.loads(archive.read("metadata.json"))["keras_version"])
+        else:
+            with h5py.File(path) as file:
+                version = str(file.attrs["keras_version"])
+    except (OSError, KeyError, ValueError):
+        return ""
+    return version if version.startswith(("1.", "2.")) else ""
+
+
+def freeze_call(model: Any) -> tuple[Any, dict[str, str], dict[str, str]]:
+    """Freeze a model's call: the graph, its inputs and its outputs (public name -> tensor)."""
     import keras
     import tensorflow as tf
 
-    model = keras.models.load_model(path, compile=False)
     # A Sequential model takes its one input as it is; others take what they were built with: a tensor, list or dict.
     structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
 
