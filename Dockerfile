@@ -4,7 +4,7 @@
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build
-# The build of the pinned TensorFlow: tensorflow-cpu, or tensorflow for GPUs and for arm64 (which has no other).
+# The build of the pinned TensorFlow: tensorflow-cpu, or tensorflow, which has GPU code too and is larger.
 ARG TENSORFLOW=tensorflow-cpu
 # Extras of setup.cfg, with commas.
 ARG EXTRAS=
