@@ -48,6 +48,9 @@ HOMES = {
     "PIL": ("images", "export"),
     "tensorflow": ("backends", "export"),
     "keras": ("backends", "export"),
+    "tensorflow_serving": ("backends",),
+    "grpc": ("backends",),
+    "urllib3": ("backends",),
     "flask": ("apis", "app"),
     "eventlet": ("gunicorn",),
     "gevent": ("gunicorn",),
@@ -63,7 +66,7 @@ files, tasks = os.listdir("/proc/self/fd"), len(os.listdir("/proc/self/task"))
 genuine = [socket.socket, threading.Thread, threading.Lock, time.sleep, select.select, os.fork]
 for name in first:
     importlib.import_module(name)
-loaded = [name for name in ("tensorflow", "keras", "eventlet", "gevent") if name in sys.modules]
+loaded = [name for name in ("tensorflow", "keras", "grpc", "eventlet", "gevent") if name in sys.modules]
 new_files = sorted(set(os.listdir("/proc/self/fd")) - set(files))
 new_tasks = len(os.listdir("/proc/self/task")) - tasks + len(threading.enumerate()) - 1
 for name in second:

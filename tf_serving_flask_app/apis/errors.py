@@ -18,6 +18,7 @@ from tf_serving_flask_app.errors import (
     NotFound,
     NotReady,
     Overloaded,
+    RemoteFailed,
     ServingError,
 )
 
@@ -28,6 +29,7 @@ STATUS: Mapping[type[ServingError], int] = {
     AccessDenied: 403,
     NotFound: 404,
     BackendFailed: 500,
+    RemoteFailed: 502,
     Overloaded: 503,
     NotReady: 503,
     DeadlineExceeded: 504,
@@ -42,6 +44,8 @@ def register_error_handlers(app: Flask) -> None:
         status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
         if status == 500:
             return internal_error(error)
+        if status == 502:
+            return remote_error(error)
         response = json_response({"error": str(error)}, status)
         if status == 503:
             response.headers["Retry-After"] = "1"
@@ -53,6 +57,12 @@ def register_error_handlers(app: Flask) -> None:
         if isinstance(error, MethodNotAllowed):
             response.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
         return response
+
+    def remote_error(error: ServingError) -> Response:
+        logger.warning("%s failed: %s", request.endpoint, error)
+        name = request_context().model_name
+        text = f"The model server behind {name!r} failed or cannot be reached; try again later."
+        return json_response({"error": text}, 502)
 
     @app.errorhandler(Exception)
     def internal_error(error: Exception) -> Response:
