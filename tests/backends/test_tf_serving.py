@@ -351,8 +351,8 @@ def test_an_error_without_a_text_says_its_code() -> None:
 @pytest.mark.parametrize(
     ("folder", "name", "inputs", "outputs"),
     [
-        ("saved_model_half_plus_two_tf2_cpu", "half", {"x": [1.0, 2.0]}, {"y": [2.5, 3.0]}),
-        ("matrix_half_plus_two", "matrix", {"x": [[[2.0] * 2] * 2]}, {"y": [[[3.0] * 2] * 2]}),
+        ("saved_model_half_plus_two_tf2_cpu", "half", {"x": [2.0]}, {"y": [3.0]}),
+        ("matrix_half_plus_two", "matrix", {"x": [[[2.0] * 3] * 3]}, {"y": [[[3.0] * 3] * 3]}),
     ],
 )
 def test_tensorflow_servings_own_test_models_answer_as_there(

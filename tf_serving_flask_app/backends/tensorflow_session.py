@@ -18,6 +18,9 @@ from tf_serving_flask_app.tensors import Signature, TensorInfo, Tensors
 
 NVIDIA_DRIVER = Path("/dev/nvidiactl")
 
+INIT_SIGNATURE = "__saved_model_init_op"
+"""Not one to call: where TensorFlow 2 keeps the operation that initialises a SavedModel."""
+
 NOISE = re.compile(r"^\d+ root error\(s\) found\.|^\s*\(\d+\) [A-Z_]+: |\{\{[^}]*\}\}|\[\[.*")
 """What TensorFlow writes around its reasons: counts and kinds of errors, and names of the graph's nodes."""
 

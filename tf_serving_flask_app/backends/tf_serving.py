@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tf_serving_flask_app.backends.base import Backend
-from tf_serving_flask_app.backends.tensorflow_session import bind, tensor_info
+from tf_serving_flask_app.backends.tensorflow_session import INIT_SIGNATURE, bind, tensor_info
 from tf_serving_flask_app.backends.tf_serving_remote import Call, Remote, VersionStatus
 from tf_serving_flask_app.context import current_request
 from tf_serving_flask_app.errors import NotReady, ServingError
@@ -52,7 +52,7 @@ class TensorFlowServing(Backend):
             self._public = {
                 name: _public(_signature(name, definition), spec)
                 for name, definition in sorted(definitions.items())
-                if definition.outputs
+                if definition.outputs and name != INIT_SIGNATURE
             }
             self.signatures = {name: public.signature for name, public in self._public.items()}
         except BaseException:
