@@ -15,6 +15,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.pictures import picture
+from tests.tf_serving_server import ModelServer, ModelServers
 from tf_serving_flask_app.app import create_app
 from tf_serving_flask_app.settings import NOT_YET, VARIABLES, Settings
 from tf_serving_flask_app.spec import ModelSpec
@@ -38,7 +39,7 @@ ECHO = {"name": "echo", "backend": "numpy_backends:Echo", "path": "model"}
 @pytest.fixture(autouse=True)
 def _clean_environ(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the machine leaks into a test."""
-    settings = {*VARIABLES, *NOT_YET, "GUNICORN_CMD_ARGS", "MODEL_FOLDER", "DEBUG", "MIN_CONFIDENCE"}
+    settings = {*VARIABLES, *NOT_YET, "GUNICORN_CMD_ARGS"}
     for name in list(os.environ):
         if name in settings or name.startswith(("FLASK_", "APP_TFSERVING_")):
             monkeypatch.delenv(name)
@@ -120,3 +121,36 @@ def app(make_app: MakeApp) -> Flask:
 def client(app: Flask) -> FlaskClient:
     """A client of that app."""
     return app.test_client()
+
+
+@pytest.fixture(scope="session")
+def model_servers() -> Iterator[ModelServers]:
+    """Where model servers with TensorFlow Serving's protocols are started."""
+    servers = ModelServers()
+    yield servers
+    servers.close()
+
+
+@pytest.fixture(scope="session")
+def remote_models(model_servers: ModelServers, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Small SavedModels for such servers: name -> folder of versions."""
+    folder = tmp_path_factory.mktemp("remote_models")
+    assert model_servers.ask(write=str(folder)) == 0
+    return {path.name: path for path in folder.iterdir()}
+
+
+@pytest.fixture
+def model_server(
+    model_servers: ModelServers, remote_models: dict[str, Path], tmp_path: Path
+) -> Iterator[Callable[..., ModelServer]]:
+    """Make model servers with those models; they listen already."""
+    made: list[ModelServer] = []
+
+    def make(models: dict[str, Path] | None = None, **options: Any) -> ModelServer:
+        folder = tmp_path / f"model_server_{len(made)}"
+        made.append(ModelServer(model_servers, folder, models or remote_models, **options))
+        return made[-1].start()
+
+    yield make
+    for server in made:
+        server.kill()

@@ -153,7 +153,10 @@ def test_a_request_id_cannot_hold_a_line_end(sent: str) -> None:
     ],
 )
 def test_the_trace_id_comes_from_a_valid_traceparent(sent: str, trace_id: str | None) -> None:
-    assert context_of({"traceparent": sent}).trace_id == trace_id
+    context = context_of({"traceparent": sent})
+
+    assert context.trace_id == trace_id
+    assert context.traceparent == (f"00{sent[2:55]}" if trace_id else None)
 
 
 @pytest.mark.parametrize(

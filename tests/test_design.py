@@ -51,6 +51,9 @@ HOMES = {
     "keras": ("backends", "export"),
     "ai_edge_litert": ("backends",),
     "h5py": ("backends",),
+    "tensorflow_serving": ("backends",),
+    "grpc": ("backends",),
+    "urllib3": ("backends",),
     "flask": ("apis", "app"),
     "eventlet": ("gunicorn",),
     "gevent": ("gunicorn",),
@@ -66,7 +69,8 @@ files, tasks = os.listdir("/proc/self/fd"), len(os.listdir("/proc/self/task"))
 genuine = [socket.socket, threading.Thread, threading.Lock, time.sleep, select.select, os.fork]
 for name in first:
     importlib.import_module(name)
-loaded = [name for name in ("tensorflow", "keras", "ai_edge_litert", "eventlet", "gevent") if name in sys.modules]
+HEAVY = ("tensorflow", "keras", "ai_edge_litert", "grpc", "eventlet", "gevent")
+loaded = [name for name in HEAVY if name in sys.modules]
 new_files = sorted(set(os.listdir("/proc/self/fd")) - set(files))
 new_tasks = len(os.listdir("/proc/self/task")) - tasks + len(threading.enumerate()) - 1
 for name in second:

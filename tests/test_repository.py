@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any
+from threading import Semaphore
+from threading import enumerate as threads
+from typing import Any, ClassVar
 
 import pytest
 
 from tests.conftest import COLORS, ECHO, HALF
+from tests.live.server import wait_until
 from tests.numpy_backends import HalfPlusTwo
+from tf_serving_flask_app import repository as repository_module
 from tf_serving_flask_app.cores import usable_cores
-from tf_serving_flask_app.errors import ConfigurationError, InvalidInput, NotFound
-from tf_serving_flask_app.repository import Repository, load_task
+from tf_serving_flask_app.errors import ConfigurationError, InvalidInput, NotFound, NotReady, RemoteFailed
+from tf_serving_flask_app.repository import Repository, load_task, settle
 from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.spec import ModelSpec
 from tf_serving_flask_app.tasks.base import Task
@@ -23,7 +27,7 @@ from tf_serving_flask_app.tensors import Tensors
 MakeSpecs = Callable[..., list[ModelSpec]]
 MakeRepository = Callable[..., Repository]
 
-made: list[Recorded] = []
+made: list[HalfPlusTwo] = []
 
 
 class Recorded(HalfPlusTwo):
@@ -47,21 +51,59 @@ class Unloadable(HalfPlusTwo):
         raise ConfigurationError("the file is no model")
 
 
+class Elsewhere(HalfPlusTwo):
+    """Lives in another server, which a test makes come and go: by an error, or by the version that is there."""
+
+    remote = True
+    error: ClassVar[Exception | None] = None
+    present: ClassVar[int] = 1
+    asked: ClassVar[Semaphore] = Semaphore(0)
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.asked.release()
+        if self.error is not None:
+            raise self.error
+        super().__init__(spec)
+        self.version = self.present
+        made.append(self)
+
+    def is_current(self) -> bool:
+        return self.error is None and self.version == self.present
+
+
 RECORDED = {**HALF, "name": "recorded", "backend": f"{__name__}:Recorded"}
 
 
+def recorded() -> Recorded:
+    """The one that was made."""
+    (backend,) = made
+    assert isinstance(backend, Recorded)
+    return backend
+
+
+ELSEWHERE = {**HALF, "name": "elsewhere", "backend": f"{__name__}:Elsewhere"}
+
+
 @pytest.fixture(autouse=True)
-def _nothing_made() -> Iterator[None]:
+def _nothing_made(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name, value in (("error", None), ("present", 1), ("asked", Semaphore(0))):
+        monkeypatch.setattr(Elsewhere, name, value)
+    monkeypatch.setattr(repository_module, "FOLLOW_INTERVAL_S", 0.01)
     yield
     made.clear()
 
 
 @pytest.fixture
-def make(make_specs: MakeSpecs) -> MakeRepository:
-    def make(*models: dict[str, Any], **environ: str) -> Repository:
-        return Repository(make_specs(*models) if models else [], Settings.from_environ(environ))
+def make(make_specs: MakeSpecs) -> Iterator[MakeRepository]:
+    repositories: list[Repository] = []
 
-    return make
+    def make(*models: dict[str, Any], **environ: str) -> Repository:
+        repositories.append(Repository(make_specs(*models) if models else [], Settings.from_environ(environ)))
+        return repositories[-1]
+
+    yield make
+    for repository in repositories:
+        repository.close()
 
 
 def test_the_models_are_kept_in_the_order_of_the_spec(make: MakeRepository) -> None:
@@ -127,7 +169,7 @@ def test_a_model_that_does_not_fit_its_spec_is_closed_itself(make: MakeRepositor
 def test_a_model_has_run_once_on_zeros_before_it_is_served(make: MakeRepository) -> None:
     make(RECORDED)
 
-    assert made[0].calls == [[0.0]]
+    assert recorded().calls == [[0.0]]
 
 
 def test_models_that_fail_are_skipped_and_named_where_that_is_asked_for(
@@ -165,13 +207,13 @@ def test_automatic_threads_share_the_cores_among_the_processes(
 ) -> None:
     make(RECORDED, **environ)
 
-    assert made[0].spec.session.intra_op_threads == max(1, usable_cores() // processes)
+    assert recorded().spec.session.intra_op_threads == max(1, usable_cores() // processes)
 
 
 def test_a_number_of_threads_in_the_spec_is_kept(make: MakeRepository) -> None:
     make({**RECORDED, "session": {"intra_op_threads": 7}})
 
-    assert made[0].spec.session.intra_op_threads == 7
+    assert recorded().spec.session.intra_op_threads == 7
 
 
 @pytest.mark.parametrize(
@@ -213,3 +255,116 @@ def test_what_is_not_found_says_what_there_is(
 def test_without_a_fitting_model_the_list_of_models_is_pointed_to(make: MakeRepository) -> None:
     with pytest.raises(NotFound, match="No model here does that; GET / lists the models"):
         make(HALF).find(None, Classification)
+
+
+def test_a_model_elsewhere_that_is_there_is_ready_at_once(make: MakeRepository) -> None:
+    repository = make(ELSEWHERE, HALF)
+
+    assert repository.ready
+    assert repository.find("elsewhere", TensorTask).model.version == "1"
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "level"),
+    [
+        (NotReady("it says so", "UNLOADING"), "UNLOADING", logging.WARNING),
+        (RemoteFailed("cannot be reached"), "UNKNOWN", logging.WARNING),
+        (ConfigurationError("it does not fit"), "END", logging.ERROR),
+        (RuntimeError("a bug"), "UNKNOWN", logging.ERROR),
+    ],
+)
+def test_a_model_elsewhere_may_come_later_and_that_it_is_away_is_logged_once(
+    make: MakeRepository,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    state: str,
+    level: int,
+) -> None:
+    monkeypatch.setattr(Elsewhere, "error", error)
+    repository = make({**ELSEWHERE, "version": 7}, HALF)
+    for _ in range(5):
+        assert Elsewhere.asked.acquire(timeout=10)
+    away = repository.states()
+    with pytest.raises(NotReady) as caught:
+        repository.find("elsewhere", Task)
+    half = repository.find("half", Task)
+    ready = repository.ready
+    monkeypatch.setattr(Elsewhere, "error", None)
+    wait_until(lambda: repository.ready, "readiness", 10)
+    logged = [record for record in caplog.records if "model elsewhere is not ready" in record.getMessage()]
+
+    assert away == {"elsewhere": {"7": state}, "half": {"1": "AVAILABLE"}}
+    assert str(caught.value) == f"Model 'elsewhere' is not ready yet: it is {state}; try again later."
+    assert half.model.name == "half"
+    assert not ready
+    assert [record.levelno for record in logged] == [level]
+
+
+def test_a_model_elsewhere_that_went_away_is_still_asked_and_loaded_anew_when_it_returns(
+    make: MakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = make(ELSEWHERE)
+    monkeypatch.setattr(Elsewhere, "error", RemoteFailed("cannot be reached"))
+    wait_until(lambda: repository.states() == {"elsewhere": {"1": "UNKNOWN"}}, "its state", 10)
+    assert repository.find("elsewhere", Task).model.version == "1"
+    monkeypatch.setattr(Elsewhere, "error", None)
+    wait_until(lambda: repository.ready, "readiness", 10)
+
+    assert len(made) == 2
+
+
+def test_a_new_version_elsewhere_takes_the_place_of_the_former_which_is_closed_when_no_request_can_need_it(
+    make: MakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = make(ELSEWHERE, REQUEST_TIMEOUT_S="0.2")
+    former = repository.find("elsewhere", Task)
+    monkeypatch.setattr(Elsewhere, "present", 2)
+    wait_until(lambda: repository.states() == {"elsewhere": {"2": "AVAILABLE"}}, "the new version", 10)
+    assert not made[0].closed
+    assert repository.find("elsewhere", Task) is not former
+    wait_until(lambda: made[0].closed, "the end of the former", 10)
+
+    assert [backend.closed for backend in made] == [True, False]
+
+
+def test_a_model_elsewhere_that_does_not_fit_any_more_is_not_served(
+    make: MakeRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = make(ELSEWHERE)
+    monkeypatch.setattr(Elsewhere, "error", ConfigurationError("it does not fit"))
+    wait_until(lambda: repository.states() == {"elsewhere": {"latest": "END"}}, "its state", 10)
+    with pytest.raises(NotReady):
+        repository.find("elsewhere", Task)
+    repository.close()
+
+    assert [backend.closed for backend in made] == [True]
+
+
+def test_nothing_follows_models_that_are_here_and_closing_ends_what_follows_others(make: MakeRepository) -> None:
+    def following() -> list[str]:
+        return [thread.name for thread in threads() if thread.name == "follow-models"]
+
+    make(HALF)
+    assert following() == []
+    repository = make(ELSEWHERE)
+    assert following() == ["follow-models"]
+    repository.close()
+
+    assert following() == []
+    assert [backend.closed for backend in made] == [True]
+
+
+def test_a_remote_model_without_a_model_server_stops_the_start(make: MakeRepository) -> None:
+    with pytest.raises(ConfigurationError, match=r"model 'a': no model server is named: write `targets"):
+        make({"name": "a", "backend": "tf_serving"})
+
+
+def test_the_model_server_comes_from_the_settings_where_the_spec_names_none(make_specs: MakeSpecs) -> None:
+    settings = Settings.from_environ({"APP_TFSERVING_HOST": "models"})
+    first, second = make_specs(
+        {"name": "a", "backend": "tf_serving"}, {"name": "b", "backend": "tf_serving", "targets": ["c:1"]}
+    )
+
+    assert settle(first, settings).targets == ["models:8500"]
+    assert settle(second, settings).targets == ["c:1"]

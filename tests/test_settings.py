@@ -34,6 +34,8 @@ DEFAULTS: dict[str, Any] = {
     "MAX_IMAGE_PIXELS": 50_000_000,
     "MAX_QUEUE": 128,
     "REQUEST_TIMEOUT_S": 30,
+    "APP_TFSERVING_HOST": None,
+    "APP_TFSERVING_PORT": None,
     "TLS_CERT": None,
     "TLS_KEY": None,
 }
@@ -162,6 +164,28 @@ def test_development_with_multiprocess_is_refused_with_the_reason_and_the_remedy
 )
 def test_only_multiprocess_shares_the_cores_among_processes(environ: dict[str, str], processes: int) -> None:
     assert Settings.from_environ(environ).processes == processes
+
+
+@pytest.mark.parametrize(
+    ("environ", "target"),
+    [
+        ({}, None),
+        ({"APP_TFSERVING_HOST": "models.internal"}, "models.internal:8500"),
+        ({"APP_TFSERVING_HOST": "10.0.0.7", "APP_TFSERVING_PORT": "9000"}, "10.0.0.7:9000"),
+        ({"APP_TFSERVING_HOST": "::1"}, "[::1]:8500"),
+    ],
+)
+def test_the_model_server_is_host_and_port(environ: dict[str, str], target: str | None) -> None:
+    assert Settings.from_environ(environ).tfserving_target == target
+
+
+@pytest.mark.parametrize("host", ["http://models", "models:8500", "10.0.0.7:8500", "a b"])
+def test_the_model_servers_host_is_a_name_or_address_only(host: str) -> None:
+    assert "Name or address of the model server" in refusal_of({"APP_TFSERVING_HOST": host})
+
+
+def test_the_model_servers_port_alone_is_refused() -> None:
+    assert refusal_of({"APP_TFSERVING_PORT": "8500"}).startswith("APP_TFSERVING_PORT goes with APP_TFSERVING_HOST")
 
 
 @pytest.mark.parametrize("name", ["TLS_CERT", "TLS_KEY"])

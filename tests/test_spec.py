@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import WriteSpec
 from tf_serving_flask_app.errors import ConfigurationError
-from tf_serving_flask_app.spec import Spec, TensorSpec
+from tf_serving_flask_app.spec import NO_PATH, Spec, TensorSpec
 from tf_serving_flask_app.spec_file import load_spec
 
 MODEL = "models:\n  - name: a\n    backend: keras\n    path: model\n"
@@ -106,6 +106,39 @@ def test_a_fault_in_a_model_is_one_line_with_line_field_and_remedy(
 
 
 @pytest.mark.parametrize(
+    ("added", "fault"),
+    [
+        ("path: model", ", line 4, models[0].path: a model of tf_serving has no path here; leave it out. File or"),
+        ("targets: [nowhere]", ", line 4, models[0].targets[0]: String should match pattern"),
+        ("targets: [ftp://a:1]", ", line 4, models[0].targets[0]: String should match pattern"),
+        ("targets: [a:1, http://a:2]", ", line 4, models[0].targets: the targets of one model speak one protocol"),
+        ("version: 1\n    version_label: x", ", models[0].version_label: version and version_label both choose"),
+        ("targets: ['http://a:1']\n    tls: {}", ", models[0].tls: targets of http:// are not encrypted"),
+        ("tls: {cert: model}", ", line 4, models[0].tls: cert and key go together: give both, or neither"),
+        ("tls: {kea: model}", ", line 4, models[0].tls.kea: unknown key 'kea'; did you mean 'key'?"),
+        ("tls: {ca: nowhere}", ", line 4, models[0].tls.ca: there is no '"),
+    ],
+)
+def test_a_fault_in_a_remote_model_is_one_line_too(write_spec: WriteSpec, added: str, fault: str) -> None:
+    assert fault in fault_of(write_spec(f"models:\n  - name: a\n    backend: tf_serving\n    {added}\n"))
+
+
+@pytest.mark.parametrize("field", ["targets: ['a:1']", "remote_model: b", "version_label: c", "tls: {}"])
+def test_what_is_for_remote_models_is_refused_for_local_ones(write_spec: WriteSpec, field: str) -> None:
+    assert "this is for `backend: tf_serving` only; leave it out" in fault_of(write_spec(f"{MODEL}    {field}\n"))
+
+
+def test_a_remote_model_needs_nothing_but_its_name(write_spec: WriteSpec, tmp_path: Path) -> None:
+    text = "models:\n  - name: a\n    backend: tf_serving\n    tls: {ca: model}\n"
+    (model,) = load_spec(write_spec(text)).models
+
+    assert model.path is NO_PATH
+    assert model.targets == []
+    assert model.tls is not None
+    assert model.tls.ca == tmp_path / "model"
+
+
+@pytest.mark.parametrize(
     ("line", "changed", "fault"),
     [
         ("name: a", "name: a b", ", line 2, models[0].name: String should match pattern"),
@@ -176,6 +209,10 @@ def test_what_is_left_out_has_its_default(write_spec: WriteSpec, tmp_path: Path)
         "backend": "keras",
         "path": tmp_path / "model",
         "version": None,
+        "version_label": None,
+        "targets": [],
+        "remote_model": None,
+        "tls": None,
         "signature": "serving_default",
         "inputs": {},
         "outputs": {},

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 import click
 
 from tf_serving_flask_app import __version__
-from tf_serving_flask_app.errors import ConfigurationError
+from tf_serving_flask_app.errors import ConfigurationError, ServingError
 from tf_serving_flask_app.model_folder import is_saved_model
 from tf_serving_flask_app.observability.logs import configure_logging
 from tf_serving_flask_app.settings import VARIABLES, Settings
@@ -79,7 +79,7 @@ def check(spec: Path | None, assets: Path | None, schema: bool) -> None:
     for model in _load_spec(spec, assets):
         try:
             task = load_task(model, settings)
-        except ConfigurationError as exc:
+        except ServingError as exc:
             faults += 1
             click.echo(f"{model.name}: {exc}", err=True)
             continue

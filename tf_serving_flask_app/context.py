@@ -19,6 +19,7 @@ class RequestContext:
         request_id: from ``X-Request-Id`` if it is sane, else made; sent back and logged.
         deadline: on the clock of ``time.monotonic()``, in seconds.
         trace_id: the 32 hex digits of a W3C ``traceparent`` header, or None.
+        traceparent: that header's 55 characters, to be passed on, or None.
         model_name: set by the model that answers.
         model_version: set by the model that answers.
         stages: nanoseconds spent in each stage (``decode``, ``predict``, ``postprocess``...).
@@ -27,6 +28,7 @@ class RequestContext:
     request_id: str
     deadline: float
     trace_id: str | None = None
+    traceparent: str | None = None
     model_name: str | None = None
     model_version: str | None = None
     stages: dict[str, int] = field(default_factory=dict)

@@ -11,6 +11,7 @@
     ├── Overloaded               too many requests wait already
     ├── NotReady                 the model is not loaded yet, or the server is stopping
     ├── DeadlineExceeded         the answer would come too late
+    ├── RemoteFailed             the model server behind a model failed, or cannot be reached
     └── BackendFailed            the model, or a hook around it, failed on input that looked right
 
 ``apis/errors.py`` holds the one table that turns these into status codes.
@@ -48,11 +49,23 @@ class Overloaded(ServingError):
 
 
 class NotReady(ServingError):
-    """The model is still loading, or the server is stopping."""
+    """The model is still loading, or the server is stopping.
+
+    Attributes:
+        state: the model's state in TensorFlow Serving's words: START, LOADING, UNLOADING, END, UNKNOWN.
+    """
+
+    def __init__(self, text: str, state: str = "LOADING") -> None:
+        super().__init__(text)
+        self.state = state
 
 
 class DeadlineExceeded(ServingError):
     """The request's deadline passed before its answer was there."""
+
+
+class RemoteFailed(ServingError):
+    """The model server that a model lives in failed, or cannot be reached; its text is for the operator."""
 
 
 class BackendFailed(ServingError):

@@ -76,6 +76,7 @@ class Model:
         Raises:
             InvalidInput: the inputs do not fit the signature, or the model refuses their values.
             DeadlineExceeded: before or after the call.
+            RemoteFailed: the model server behind it failed.
             BackendFailed: the model failed.
         """
         context.model_name, context.model_version = self.name, self.version
@@ -87,6 +88,10 @@ class Model:
             outputs = self._backend.run(called.name, inputs)
         context.check_deadline("while the model ran")
         return outputs
+
+    def is_current(self) -> bool:
+        """See ``Backend.is_current``."""
+        return self._backend.is_current()
 
     def close(self) -> None:
         """Give back what the model holds."""

@@ -123,6 +123,19 @@ class Settings(BaseModel):
         allow_inf_nan=False,
         description="Seconds from a request's arrival to 504.",
     )
+    tfserving_host: str | None = Field(
+        None,
+        alias="APP_TFSERVING_HOST",
+        pattern=r"^([A-Za-z0-9._-]+|[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*)$",
+        description="Name or address of the model server for models of `backend: tf_serving` that name no targets.",
+    )
+    tfserving_port: Count | None = Field(
+        None,
+        alias="APP_TFSERVING_PORT",
+        ge=1,
+        le=65535,
+        description="Its gRPC port, with APP_TFSERVING_HOST. Default: 8500.",
+    )
     tls_cert: Path | None = Field(None, alias="TLS_CERT", description="Certificate chain, PEM; with TLS_KEY.")
     tls_key: Path | None = Field(None, alias="TLS_KEY", description="Private key, PEM; with TLS_CERT.")
 
@@ -157,6 +170,8 @@ class Settings(BaseModel):
                 "FLASK_MODE=multiprocess does not go with FLASK_ENV=development: the development server is one"
                 " process, so that it can reload and be debugged. Unset FLASK_MODE, or set FLASK_ENV=production."
             )
+        if self.tfserving_port is not None and self.tfserving_host is None:
+            raise ConfigurationError("APP_TFSERVING_PORT goes with APP_TFSERVING_HOST: set that too, or neither.")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ConfigurationError("TLS_CERT and TLS_KEY go together: set both, or neither.")
         for name, path in (("TLS_CERT", self.tls_cert), ("TLS_KEY", self.tls_key)):
@@ -176,6 +191,14 @@ class Settings(BaseModel):
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return self.host == "localhost"
+
+    @property
+    def tfserving_target(self) -> str | None:
+        """Where the model server listens, as a spec's ``targets`` have it, or None."""
+        if self.tfserving_host is None:
+            return None
+        host = f"[{self.tfserving_host}]" if ":" in self.tfserving_host else self.tfserving_host
+        return f"{host}:{self.tfserving_port or 8500}"
 
     @property
     def processes(self) -> int:

@@ -5,12 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 DEFAULT_SIGNATURE = "serving_default"
 """The name that TensorFlow's exporters give to a model's main signature."""
 
 InputType = Literal["image", "file", "text", "number"]
+TARGET = r"^(https?://)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$"
+NO_PATH = Path()
+"""The path of a model that is not in a file here; a spec that says `path: .` holds another object."""
+
 IMPORT_PATH = r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
 
 
@@ -81,6 +86,20 @@ class SessionSpec(_Record):
     xla: bool = Field(False, description="Compile the graph with XLA.")
 
 
+class TlsSpec(_Record):
+    """How a remote model server is told from an impostor, and this one from a stranger."""
+
+    ca: Path | None = Field(None, description="Certificates to trust, PEM; left out: those that the system trusts.")
+    cert: Path | None = Field(None, description="Certificate chain to show to the server, PEM; with key.")
+    key: Path | None = Field(None, description="Its private key, PEM; with cert.")
+
+    @model_validator(mode="after")
+    def _pair(self) -> TlsSpec:
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("cert and key go together: give both, or neither")
+        return self
+
+
 class ModelSpec(_Record):
     """One model to serve."""
 
@@ -93,18 +112,35 @@ class ModelSpec(_Record):
         "tensor",
         description="classification: pictures in, labels out; detection: boxes out; tensor: raw tensors only.",
     )
-    backend: Literal["frozen_graph", "saved_model", "keras", "tflite"] | Annotated[str, Field(pattern=IMPORT_PATH)] = (
-        Field(
-            description='frozen_graph, saved_model, keras, tflite, or "package.module:Class" of your own.',
-        )
+    backend: (
+        Literal["frozen_graph", "saved_model", "keras", "tflite", "tf_serving"]
+        | Annotated[str, Field(pattern=IMPORT_PATH)]
+    ) = Field(
+        description='frozen_graph, saved_model, keras, tflite, tf_serving, or "package.module:Class" of your own.',
     )
-    path: Path = Field(description="File or folder; relative to the assets folder, else to the spec.")
+    path: Path = Field(
+        NO_PATH,
+        validate_default=True,
+        description="File or folder; relative to the assets folder, else to the spec. Not for tf_serving.",
+    )
     version: int | None = Field(
         None,
         ge=0,
         strict=True,
         description="A whole number. Left out: the latest folder of a SavedModel's numbered ones, else 1.",
     )
+    version_label: str | None = Field(
+        None, min_length=1, description="tf_serving: the label of the version to ask for; not together with version."
+    )
+    targets: list[Annotated[str, Field(pattern=TARGET)]] = Field(
+        default_factory=list,
+        description='tf_serving: where the model server listens, in turn: "host:port" of its gRPC, or "http://host:port"'
+        " of its REST API. Left out: APP_TFSERVING_HOST and APP_TFSERVING_PORT.",
+    )
+    remote_model: str | None = Field(
+        None, min_length=1, description="tf_serving: the model's name over there; left out: as here."
+    )
+    tls: TlsSpec | None = Field(None, description="tf_serving: a mapping; {} asks for TLS with the system's trust.")
     signature: str = Field(DEFAULT_SIGNATURE, description="The signature that the task and /predict use.")
     inputs: Tensors = Field(default_factory=dict, description="Public name -> tensor; left out: found in the graph.")
     outputs: Tensors = Field(default_factory=dict, description="Public name -> tensor; left out: found in the graph.")
@@ -133,7 +169,45 @@ class ModelSpec(_Record):
         None, gt=0, strict=True, allow_inf_nan=False, description="Shorter deadline than REQUEST_TIMEOUT_S."
     )
 
-    @field_validator("name", "signature", mode="before")
+    @field_validator("path", mode="before")
+    @classmethod
+    def _path_of_a_local_model(cls, value: Any, info: ValidationInfo) -> Any:
+        remote = info.data.get("backend") == "tf_serving"
+        if value is NO_PATH and not remote:
+            raise PydanticCustomError("missing", "Field required")
+        if value is not NO_PATH and remote:
+            raise ValueError("a model of tf_serving has no path here; leave it out")
+        return value
+
+    @field_validator("version_label", "targets", "remote_model", "tls")
+    @classmethod
+    def _only_of_a_remote_model(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.data.get("backend") in ("frozen_graph", "saved_model", "keras", "tflite"):
+            raise ValueError("this is for `backend: tf_serving` only; leave it out")
+        return value
+
+    @field_validator("version_label")
+    @classmethod
+    def _no_version_beside(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("version") is not None:
+            raise ValueError("version and version_label both choose the version; leave one out")
+        return value
+
+    @field_validator("targets")
+    @classmethod
+    def _one_protocol(cls, value: list[str]) -> list[str]:
+        if len({target.partition("://")[0] if "://" in target else "" for target in value}) > 1:
+            raise ValueError("the targets of one model speak one protocol: all host:port, or all http://, or https://")
+        return value
+
+    @field_validator("tls")
+    @classmethod
+    def _no_tls_without_encryption(cls, value: TlsSpec | None, info: ValidationInfo) -> TlsSpec | None:
+        if any(target.startswith("http://") for target in info.data.get("targets", ())):
+            raise ValueError("targets of http:// are not encrypted; write https://, or leave tls out")
+        return value
+
+    @field_validator("name", "signature", "remote_model", "version_label", mode="before")
     @classmethod
     def _no_number(cls, value: Any) -> Any:
         return str(value) if isinstance(value, int) and not isinstance(value, bool) else value

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from tf_serving_flask_app.errors import ConfigurationError
-from tf_serving_flask_app.spec import ModelSpec, Spec
+from tf_serving_flask_app.spec import NO_PATH, ModelSpec, Spec
 
 
 def load_spec(path: Path, assets: Path | None = None) -> Spec:
@@ -61,18 +61,30 @@ def load_spec(path: Path, assets: Path | None = None) -> Spec:
 
 def _resolve(path: Path, node: yaml.Node, index: int, model: ModelSpec, folder: Path) -> ModelSpec:
     """Make the paths of one model absolute, and refuse those that lead nowhere."""
-    found = {"path": folder / model.path}
+    found: dict[str, Any] = {}
+    if model.path is not NO_PATH:
+        found["path"] = _existing(folder / model.path, _place(path, node, ("models", index, "path")))
     if isinstance(model.labels, Path):
-        found["labels"] = folder / model.labels
-    for field, where in found.items():
-        if not os.path.exists(where):  # Path.exists raises where a name is too long
-            raise ConfigurationError(
-                f"{_place(path, node, ('models', index, field))}: there is no {str(where)!r}; relative paths are looked"
-                " up in the assets folder (-a) if given, else beside the spec."
-            )
-        if not os.access(where, os.R_OK):
-            raise ConfigurationError(f"{_place(path, node, ('models', index, field))}: {str(where)!r} may not be read.")
+        found["labels"] = _existing(folder / model.labels, _place(path, node, ("models", index, "labels")))
+    if model.tls is not None:
+        files = {
+            name: _existing(folder / file, _place(path, node, ("models", index, "tls", name)))
+            for name, file in model.tls
+            if file is not None
+        }
+        found["tls"] = model.tls.model_copy(update=files)
     return model.model_copy(update=found)
+
+
+def _existing(where: Path, place: str) -> Path:
+    if not os.path.exists(where):  # Path.exists raises where a name is too long
+        raise ConfigurationError(
+            f"{place}: there is no {str(where)!r}; relative paths are looked up in the assets folder (-a) if given,"
+            " else beside the spec."
+        )
+    if not os.access(where, os.R_OK):
+        raise ConfigurationError(f"{place}: {str(where)!r} may not be read.")
+    return where
 
 
 def _first_fault(path: Path, node: yaml.Node, exc: ValidationError) -> str:

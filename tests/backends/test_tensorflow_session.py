@@ -192,10 +192,10 @@ import os, sys
 from tf_serving_flask_app.backends import BACKENDS, backend_class
 for kind in BACKENDS:
     backend_class(kind).before_fork()
-assert {"tensorflow", "keras"} <= sys.modules.keys()
+assert {"tensorflow", "keras", "grpc", "tensorflow_serving"} <= sys.modules.keys()
 print(len(os.listdir("/proc/self/task")))
 """
     environ = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "-1"}
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.returncode) == ("1\n", 0), done.stderr
-    assert set(BACKENDS) == {"frozen_graph", "saved_model", "keras"}
+    assert set(BACKENDS) == {"frozen_graph", "saved_model", "keras", "tflite", "tf_serving"}

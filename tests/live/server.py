@@ -90,13 +90,17 @@ class LiveServer:
         return line
 
     def wait_ready(self) -> LiveServer:
-        """Wait until a worker answers; the kernel holds the request until one is up."""
+        """Wait until a worker answers and is ready; the kernel holds the request until one is up."""
+        response = self.wait_up().get("/readyz", timeout=DEADLINE_S)
+        assert response.status_code == 200, response.text
+        return self
+
+    def wait_up(self) -> LiveServer:
+        """Wait until the server listens."""
         line = self.wait_for_line(lambda line: re.search(r"https?://[\d.]+:\d+", line), "address")
         found = re.search(r"https?://[\d.]+:\d+", line)
         assert found is not None
         self.url = found[0]
-        response = self.get("/readyz", timeout=DEADLINE_S)
-        assert response.status_code == 200, response.text
         return self
 
     def get(self, path: str, **options: Any) -> requests.Response:

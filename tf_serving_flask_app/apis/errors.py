@@ -18,6 +18,7 @@ from tf_serving_flask_app.errors import (
     NotFound,
     NotReady,
     Overloaded,
+    RemoteFailed,
     ServingError,
 )
 
@@ -28,6 +29,7 @@ STATUS: Mapping[type[ServingError], int] = {
     AccessDenied: 403,
     NotFound: 404,
     BackendFailed: 500,
+    RemoteFailed: 502,
     Overloaded: 503,
     NotReady: 503,
     DeadlineExceeded: 504,
@@ -44,6 +46,8 @@ def register_error_handlers(app: Flask) -> None:
             if app.debug:
                 raise error
             return internal_error(error)
+        if status == 502:
+            return remote_error(error)
         response = json_response({"error": str(error)}, status)
         if status == 503:
             response.headers["Retry-After"] = "1"
@@ -55,6 +59,12 @@ def register_error_handlers(app: Flask) -> None:
         if isinstance(error, MethodNotAllowed):
             response.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
         return response
+
+    def remote_error(error: ServingError) -> Response:
+        logger.warning("%s failed: %s", request.endpoint, error)
+        name = request_context().model_name
+        text = f"The model server behind {name!r} failed or cannot be reached; try again later."
+        return json_response({"error": text}, 502)
 
     def internal_error(error: Exception) -> Response:
         logger.error("%s failed: %s", request.endpoint or "request", error, exc_info=error)

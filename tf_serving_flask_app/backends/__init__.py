@@ -1,4 +1,4 @@
-"""What runs a model: one file a kind, the only place that knows TensorFlow.
+"""What runs a model: one file a kind, the only place that knows TensorFlow or gRPC.
 
 A new backend is one file here and one row in ``BACKENDS``; one of somebody else's needs no row, the spec names it as
 ``"package.module:Class"``. See ``base.Backend`` for the contract.
@@ -17,6 +17,7 @@ BACKENDS: Mapping[str, str] = {
     "saved_model": "tf_serving_flask_app.backends.saved_model:SavedModel",
     "keras": "tf_serving_flask_app.backends.keras:KerasModel",
     "tflite": "tf_serving_flask_app.backends.tflite:TFLiteModel",
+    "tf_serving": "tf_serving_flask_app.backends.tf_serving:TensorFlowServing",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import ClassVar
 
 from tf_serving_flask_app.spec import ModelSpec
 from tf_serving_flask_app.tensors import Signature, TensorInfo, Tensors
@@ -24,6 +25,10 @@ class Backend(ABC):
 
     version: int
     """The version that was loaded; set by ``__init__``."""
+
+    remote: ClassVar[bool] = False
+    """True where the model lives in another server and so comes and goes: making a ``Backend`` of it may then also
+    raise ``NotReady`` or ``RemoteFailed``, and is tried again and again."""
 
     @abstractmethod
     def __init__(self, spec: ModelSpec) -> None:
@@ -48,6 +53,10 @@ class Backend(ABC):
     def tensors(self) -> list[TensorInfo]:
         """List every tensor inside the model, for `./run.sh inspect`, as far as the backend can tell."""
         return []
+
+    def is_current(self) -> bool:
+        """Tell whether what was loaded is there and is still what answers; asked each second of a remote model."""
+        return True
 
     def close(self) -> None:
         """Give back what the model holds; ``run`` is not called afterwards."""

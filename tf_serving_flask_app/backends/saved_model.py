@@ -8,6 +8,7 @@ from typing import Any
 
 from tf_serving_flask_app.backends.freeze import can_freeze, freeze_session
 from tf_serving_flask_app.backends.tensorflow_session import (
+    INIT_SIGNATURE,
     TensorFlowSession,
     bind,
     import_graph,
@@ -37,7 +38,7 @@ class SavedModel(TensorFlowSession):
         folder, version = find_version(spec.path, spec.version)
         meta_graph = read_meta_graph(folder)
         signatures = dict(meta_graph.signature_def)
-        signatures.pop("__saved_model_init_op", None)
+        signatures.pop(INIT_SIGNATURE, None)
         session = tf.compat.v1.Session(graph=tf.Graph(), config=session_config(spec.session))
         try:
             with session.graph.as_default(), deprecation.silence():

@@ -18,6 +18,9 @@ from tf_serving_flask_app.tensors import Signature, TensorInfo, Tensors
 
 NVIDIA_DRIVER = Path("/dev/nvidiactl")
 
+INIT_SIGNATURE = "__saved_model_init_op"
+"""Not one to call: where TensorFlow 2 keeps the operation that initialises a SavedModel."""
+
 NOISE = re.compile(r"^\d+ root error\(s\) found\.|^\s*\(\d+\) [A-Z_]+: |\{\{[^}]*\}\}|\[\[.*")
 """What TensorFlow writes around its reasons: counts and kinds of errors, and names of the graph's nodes."""
 
@@ -163,13 +166,13 @@ def find_tensor(graph: Any, name: str, path: Path) -> Any:
         ) from exc
 
 
-def bind(named: Mapping[str, TensorSpec], found: Mapping[str, Any], path: Path) -> dict[str, Any]:
+def bind(named: Mapping[str, TensorSpec], found: Mapping[str, Any], where: Path | str) -> dict[str, Any]:
     """Give a signature's tensors the public names that the spec asks for; without a spec, their own.
 
     Args:
         named: the spec's ``inputs`` or ``outputs``.
         found: the signature's own names -> graph tensors.
-        path: the model, for the error's text.
+        where: the model, for the error's text.
 
     Raises:
         ConfigurationError: the spec names what the signature does not have.
@@ -181,7 +184,7 @@ def bind(named: Mapping[str, TensorSpec], found: Mapping[str, Any], path: Path) 
         own = tensor.tensor or name
         if own not in found:
             raise ConfigurationError(
-                f"{path}: the signature has no tensor {own!r}; it has {', '.join(map(repr, found)) or 'none'}."
+                f"{where}: the signature has no tensor {own!r}; it has {', '.join(map(repr, found)) or 'none'}."
             )
         bound[name] = found[own]
     return bound

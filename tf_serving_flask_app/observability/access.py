@@ -239,6 +239,8 @@ def _request_context(environ: WSGIEnvironment, received: float, timeout_s: float
         request_id=request_id if _REQUEST_ID.fullmatch(request_id) else uuid.uuid4().hex,
         deadline=time.monotonic() - already_spent + min(timeout_s, asked_s),
         trace_id=trace[1] if trace else None,
+        # What a later version adds is unknown, so version 00 is what is passed on.
+        traceparent="00" + trace[0][2:55] if trace else None,
     )
 
 
