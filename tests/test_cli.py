@@ -15,6 +15,7 @@ import yaml
 
 from tests.backends.models import Models
 from tests.pictures import picture
+from tests.test_detection import DETECTOR, scene
 from tf_serving_flask_app.settings import VARIABLES
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -154,6 +155,14 @@ def test_predict_prints_the_apis_json_a_line_for_each_picture(run: Run, spec: Pa
         ],
     }
     assert black["class"] == "dark"
+
+
+def test_predict_finds_objects_with_a_detector(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "scene.png").write_bytes(scene())
+    (tmp_path / "detector.spec").write_text(json.dumps({"models": [{**DETECTOR, "path": "."}]}))
+    done = run("predict", tmp_path / "detector.spec", "scene.png", PYTHONPATH=os.pathsep.join(sys.path))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [found["label"] for found in json.loads(done.stdout)] == ["lamp"]
 
 
 def test_predict_goes_on_after_a_file_that_is_no_picture(run: Run, spec: Path) -> None:

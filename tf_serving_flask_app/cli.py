@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import Any, ParamSpec
 
 import click
 
@@ -20,10 +20,10 @@ from tf_serving_flask_app.settings import VARIABLES, Settings
 from tf_serving_flask_app.spec import ModelSpec, Spec
 from tf_serving_flask_app.spec_file import load_spec
 
-if TYPE_CHECKING:
-    from flask import Flask
-
 DEMO_SPEC = Path(__file__).resolve().parent.parent / "specs" / "demo.spec"
+ROUTES = {"classification": "/classify", "detection": "/detect"}
+"""Task -> where a picture is posted for it."""
+
 Params = ParamSpec("Params")
 
 
@@ -124,13 +124,18 @@ def inspect(model: Path, as_spec: bool) -> None:
 @click.option("-m", "--model", help="Which of the spec's models; may be left out where one fits.")
 @_one_line_errors(2)
 def predict(spec: Path, images: tuple[Path, ...], assets: Path | None, model: str | None) -> None:
-    """Classify IMAGES with SPEC and no server: the JSON of the API, one line each."""
-    app = _make_app(spec, assets)
+    """Classify IMAGES, or find objects in them, with SPEC and no server: the JSON of the API, one line each."""
+    from tf_serving_flask_app.app import create_app
+
+    specs = _load_spec(spec, assets)
+    specs = [each for each in specs if each.name == model] or specs
+    route = next((ROUTES[each.task] for each in specs if each.task in ROUTES), ROUTES["classification"])
+    app = create_app(Settings.from_environ({**os.environ, "FLASK_PROFILE": ""}), specs)
     client = app.test_client()
     failed = False
     for image in images:
         with image.open("rb") as file:
-            response = client.post("/classify", data={"file": file, **({"modelname": model} if model else {})})
+            response = client.post(route, data={"file": file, **({"modelname": model} if model else {})})
         failed = failed or response.status_code != 200
         click.echo(response.text, err=response.status_code != 200)
     app.extensions["repository"].close()
@@ -204,12 +209,6 @@ def _inspect_folder(folder: Path, as_spec: bool) -> None:
     if not as_spec:
         click.echo("\n# A spec for them (--spec prints only this):")
     click.echo(spec_text(models), nl=False)
-
-
-def _make_app(spec: Path, assets: Path | None) -> Flask:
-    from tf_serving_flask_app.app import create_app
-
-    return create_app(Settings.from_environ({**os.environ, "FLASK_PROFILE": ""}), _load_spec(spec, assets))
 
 
 def _load_spec(spec: Path, assets: Path | None) -> list[ModelSpec]:
