@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import time
 import uuid
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from tf_serving_flask_app.observability.access import DATASET, request_path
+from tf_serving_flask_app.observability.access import DATASET, request_path, sane_request_id
 
 access_log = logging.getLogger(DATASET)
 
-SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 CLIENT_CLOSED_REQUEST = 499
-
-
-def sane_request_id(sent: str | None) -> str:
-    """The id that the client sent, or a new one if it sent none that is fit for headers and logs."""
-    return sent if sent and SANE_ID.fullmatch(sent) else uuid.uuid4().hex
 
 
 @dataclass(frozen=True)

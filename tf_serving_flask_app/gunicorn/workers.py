@@ -17,7 +17,8 @@ from gunicorn.workers.base import Worker
 
 from tf_serving_flask_app.gunicorn.boot import STOP_SIGNALS, BootFailure, BootReport, LoadingWatch
 from tf_serving_flask_app.gunicorn.offload import Offload, Run
-from tf_serving_flask_app.gunicorn.refusal import Refusal, sane_request_id
+from tf_serving_flask_app.gunicorn.refusal import Refusal
+from tf_serving_flask_app.observability.access import sane_request_id
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

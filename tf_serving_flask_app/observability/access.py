@@ -225,18 +225,22 @@ class _CountedInput:
         return data
 
 
+def sane_request_id(sent: str | None) -> str:
+    """Return the id that the client sent, or a new one if it sent none that is fit for headers and logs."""
+    return sent if sent and _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
+
+
 def request_path(environ: WSGIEnvironment) -> str:
     """Return the path that the client asked for, without the query string, which may hold secrets."""
     return _decoded(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""))
 
 
 def _request_context(environ: WSGIEnvironment, received: float, timeout_s: float) -> RequestContext:
-    request_id = environ.get("HTTP_X_REQUEST_ID", "")
     trace = _TRACEPARENT.fullmatch(environ.get("HTTP_TRACEPARENT", ""))
     asked_s = _positive_seconds(environ.get("HTTP_X_REQUEST_TIMEOUT_MS", ""))
     already_spent = time.perf_counter() - received
     return RequestContext(
-        request_id=request_id if _REQUEST_ID.fullmatch(request_id) else uuid.uuid4().hex,
+        request_id=sane_request_id(environ.get("HTTP_X_REQUEST_ID")),
         deadline=time.monotonic() - already_spent + min(timeout_s, asked_s),
         trace_id=trace[1] if trace else None,
         # What a later version adds is unknown, so version 00 is what is passed on.
