@@ -194,8 +194,8 @@ stop_server
 # --- models mounted at /models ---
 
 say "Models mounted at /models"
-cp specs/demo/shapes.frozen.pb specs/demo/shapes.txt "$work/models/"
-sed 's/name: shapes/name: mounted/; s|demo/||' specs/demo.spec >"$work/models/my.spec"
+cp specs/demo/* "$work/models/"
+sed 's/name: shapes$/name: mounted/; s|demo/||' specs/demo.spec >"$work/models/my.spec"
 if [ -n "${TEST_DATA:-}" ]; then
   cat >>"$work/models/my.spec" <<'SPEC'
   - name: cifar10
