@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import urllib3
 import yaml
@@ -19,8 +18,6 @@ from tests.live.conftest import MODES
 from tests.live.server import LiveServer, wait_until
 from tests.pictures import picture
 from tests.tf_serving_server import CAPACITY, ModelServer
-from tf_serving_flask_app.backends.tf_serving import TensorFlowServing
-from tf_serving_flask_app.spec import ModelSpec
 
 pytestmark = pytest.mark.tensorflow
 
@@ -211,15 +208,13 @@ def test_of_two_model_servers_one_may_die_without_a_failed_request_after_the_fir
 
 
 @pytest.mark.parametrize("mode", ["eventlet", "gthread"])
-def test_32_requests_at_once_get_nearly_all_that_a_slow_model_server_can_give(
+def test_32_requests_at_once_wait_for_a_slow_model_server_side_by_side(
     model_server: MakeServer, gateway_spec: WriteSpec, mode: str
 ) -> None:
+    """How near to the model server's own throughput this comes is measured by ``tests/benchmarks/gateway.py``."""
     server = model_server()
-    fields = remote(server)
-    direct = TensorFlowServing(ModelSpec.model_validate({"name": "half", **fields}))
-    rounds = 6
     with (
-        LiveServer("-s", gateway_spec(half=fields), environ=MODES[mode]) as gateway,
+        LiveServer("-s", gateway_spec(half=remote(server)), environ=MODES[mode]) as gateway,
         urllib3.PoolManager(maxsize=CAPACITY, retries=False) as http,
         ThreadPoolExecutor(CAPACITY) as clients,
     ):
@@ -227,20 +222,11 @@ def test_32_requests_at_once_get_nearly_all_that_a_slow_model_server_can_give(
         def ask(_: int) -> int:
             return http.request("POST", gateway.url + "/predict/half", json={"x": [1.0]}, timeout=20).status
 
-        def ask_directly(_: int) -> float:
-            return float(direct.run("serving_default", {"x": np.ones(1, np.float32)})["y"][0])
+        assert set(clients.map(ask, range(CAPACITY))) == {200}
+        server.behave(delay=0.5)
+        began = time.perf_counter()
+        statuses = set(clients.map(ask, range(CAPACITY)))
+        taken_s = time.perf_counter() - began
 
-        assert set(clients.map(ask, range(2 * CAPACITY))) == {200}
-        server.behave(delay=0.2)
-        shares = []
-        for _ in range(3):  # other work of the machine may spoil one
-            began = time.perf_counter()
-            assert set(clients.map(ask_directly, range(rounds * CAPACITY))) == {3.5}
-            directly_s = time.perf_counter() - began
-            assert set(clients.map(ask, range(rounds * CAPACITY))) == {200}
-            shares.append(directly_s / (time.perf_counter() - began - directly_s))
-            if shares[-1] > 0.9:
-                break
-    direct.close()
-
-    assert shares[-1] > 0.9, shares
+    assert statuses == {200}
+    assert taken_s < 0.5 * CAPACITY / 4, "one after the other it would be 0.5 s each"
