@@ -146,7 +146,11 @@ def test_a_remote_model_needs_nothing_but_its_name(write_spec: WriteSpec, tmp_pa
         ("name: a", 'name: "a\\n"', r"not 'a\n'. A name of letters, digits"),
         ("name: a", "name: yes", "models[0].name: Input should be a valid string, not True. A name of letters"),
         ("name: a", f"name: {'a' * 129}", "models[0].name: String should have at most 128 characters"),
-        ("keras", "kears", ", line 3, models[0].backend: Input should be 'frozen_graph', 'saved_model', 'keras'"),
+        (
+            "keras",
+            "kears",
+            ", line 3, models[0].backend: Input should be 'frozen_graph', 'saved_model', 'keras', 'tflite' or 'tf_serving'",
+        ),
         ("keras", "my.module", '"package.module:Class" of your own.'),
         ("path: model", "path: nowhere", "relative paths are looked up in the assets folder (-a) if given, else"),
         ("path: model", f"path: {'m' * 300}", ", line 4, models[0].path: there is no '"),

@@ -229,4 +229,4 @@ def test_32_requests_at_once_wait_for_a_slow_model_server_side_by_side(
         taken_s = time.perf_counter() - began
 
     assert statuses == {200}
-    assert taken_s < 0.5 * CAPACITY / 4, "one after the other it would be 0.5 s each"
+    assert taken_s < 1.5, "all at once: 0.5 s, in two halves 1 s"
