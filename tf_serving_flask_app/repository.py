@@ -120,17 +120,16 @@ class Repository:
         try:
             for spec in specs:
                 entry = Entry(settle(spec, settings), task_class(spec.task))
-                if backend_class(spec.backend).remote:
-                    remote.append(entry)
-                else:
-                    try:
+                try:
+                    if backend_class(spec.backend).remote:
+                        remote.append(entry)
+                    else:
                         entry.task, entry.state = load_task(entry.spec, settings), "AVAILABLE"
-                    except ConfigurationError as exc:
-                        if not skip_failing:
-                            raise
-                        logger.error("%s is not served: %s", spec.path, exc)
-                        continue
-                self._entries[spec.name] = entry
+                    self._entries[spec.name] = entry
+                except ConfigurationError as exc:
+                    if not skip_failing:
+                        raise
+                    logger.error("%s is not served: %s", spec.path, exc)
             if skip_failing and not self._entries:
                 raise ConfigurationError("None of the models can be served; each has a line above that says why.")
         except BaseException:

@@ -39,6 +39,7 @@ class Task(ABC):
         """
         self.model = model
         self.max_image_pixels = settings.max_image_pixels
+        self._image_inputs: dict[str, ImageInput] = {}
         spec = model.spec
         self._preprocess = load_hook(spec.preprocess) if spec.preprocess else None
         self._postprocess = load_hook(spec.postprocess) if spec.postprocess else None
@@ -131,7 +132,9 @@ class Task(ABC):
         Raises:
             ConfigurationError: shape and spec contradict each other, or leave the size open.
         """
-        return image_input(self.model.spec, info, self.max_image_pixels)
+        if info.name not in self._image_inputs:
+            self._image_inputs[info.name] = image_input(self.model.spec, info, self.max_image_pixels)
+        return self._image_inputs[info.name]
 
 
 def image_input(spec: ModelSpec, info: TensorInfo, max_pixels: int) -> ImageInput:
