@@ -149,7 +149,8 @@ def test_a_remote_model_needs_nothing_but_its_name(write_spec: WriteSpec, tmp_pa
         (
             "keras",
             "kears",
-            ", line 3, models[0].backend: Input should be 'frozen_graph', 'saved_model', 'keras', 'tflite' or 'tf_serving'",
+            ", line 3, models[0].backend: Input should be"
+            " 'frozen_graph', 'saved_model', 'keras', 'tflite' or 'tf_serving'",
         ),
         ("keras", "my.module", '"package.module:Class" of your own.'),
         ("path: model", "path: nowhere", "relative paths are looked up in the assets folder (-a) if given, else"),
