@@ -8,6 +8,10 @@
     │   └── InvalidImage         the bytes are not a picture that can be decoded
     ├── AccessDenied             a file outside the folder that may be read
     ├── NotFound                 no such model, version, signature or file
+    │   ├── ModelNotFound
+    │   ├── VersionNotFound
+    │   ├── LabelNotFound
+    │   └── SignatureNotFound
     ├── Overloaded               too many requests wait already
     ├── NotReady                 the model is not loaded yet, or the server is stopping
     ├── DeadlineExceeded         the answer would come too late
@@ -42,6 +46,40 @@ class AccessDenied(ServingError):
 
 class NotFound(ServingError):
     """There is no model, version, signature or file of that name."""
+
+
+class ModelNotFound(NotFound):
+    """There is no model of that name, or it is for another task."""
+
+    def __init__(self, text: str, name: str) -> None:
+        super().__init__(text)
+        self.name = name
+
+
+class VersionNotFound(NotFound):
+    """The model does not serve that version."""
+
+    def __init__(self, text: str, name: str, version: int) -> None:
+        super().__init__(text)
+        self.name = name
+        self.version = version
+
+
+class LabelNotFound(NotFound):
+    """The model has no version of that label."""
+
+    def __init__(self, text: str, name: str, label: str) -> None:
+        super().__init__(text)
+        self.name = name
+        self.label = label
+
+
+class SignatureNotFound(NotFound):
+    """The model has no signature of that name."""
+
+    def __init__(self, text: str, signature: str) -> None:
+        super().__init__(text)
+        self.signature = signature
 
 
 class Overloaded(ServingError):

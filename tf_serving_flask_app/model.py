@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from tf_serving_flask_app.backends.base import Backend
 from tf_serving_flask_app.context import RequestContext
-from tf_serving_flask_app.errors import ConfigurationError, NotFound
+from tf_serving_flask_app.errors import ConfigurationError, NotFound, SignatureNotFound
 from tf_serving_flask_app.spec import DEFAULT_SIGNATURE, ModelSpec
 from tf_serving_flask_app.tensors import Signature, Tensors
 
@@ -31,7 +31,7 @@ class Model:
         """Find a signature; without a name the one that the spec chose; where it chose none, the model's only one.
 
         Raises:
-            NotFound: the model has none of that name; the text lists what it has.
+            SignatureNotFound: the model has none of that name; the text lists what it has.
         """
         signatures = self._backend.signatures
         wanted = name or self.spec.signature
@@ -39,7 +39,9 @@ class Model:
             return signatures[wanted]
         if name is None and wanted == DEFAULT_SIGNATURE and len(signatures) == 1:
             return next(iter(signatures.values()))
-        raise NotFound(f"Model {self.name!r} has no signature {wanted!r}; it has {', '.join(sorted(signatures))}.")
+        raise SignatureNotFound(
+            f"Model {self.name!r} has no signature {wanted!r}; it has {', '.join(sorted(signatures))}.", wanted
+        )
 
     def check_spec(self) -> None:
         """Refuse a spec that promises a type or shape which the loaded model does not have.

@@ -11,7 +11,16 @@ from typing import TypeVar
 
 from tf_serving_flask_app.backends import backend_class
 from tf_serving_flask_app.cores import usable_cores
-from tf_serving_flask_app.errors import ConfigurationError, InvalidInput, NotFound, NotReady, ServingError
+from tf_serving_flask_app.errors import (
+    ConfigurationError,
+    InvalidInput,
+    LabelNotFound,
+    ModelNotFound,
+    NotFound,
+    NotReady,
+    ServingError,
+    VersionNotFound,
+)
 from tf_serving_flask_app.model import Model
 from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.spec import ModelSpec
@@ -68,6 +77,21 @@ def settle(spec: ModelSpec, settings: Settings) -> ModelSpec:
             )
         settled["targets"] = [settings.tfserving_target]
     return spec.model_copy(update=settled)
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """How one version of a model fares.
+
+    Attributes:
+        version: decimal digits; what the spec asks for where nothing is loaded yet.
+        state: in TensorFlow Serving's words: START, LOADING, AVAILABLE, UNLOADING, END, UNKNOWN.
+        error: why it is not available, or empty.
+    """
+
+    version: str
+    state: str
+    error: str = ""
 
 
 @dataclass
@@ -153,11 +177,37 @@ class Repository:
         """Each model's versions and their states, in TensorFlow Serving's words."""
         return {name: {entry.version: entry.state} for name, entry in self._entries.items()}
 
-    def find(self, name: str | None, kind: type[AnyTask]) -> AnyTask:
-        """Find a model for a route; the name may be left out where one model fits.
+    def names(self) -> list[str]:
+        """The models' names, in the spec's order."""
+        return list(self._entries)
+
+    def status(self, name: str) -> list[VersionStatus]:
+        """All versions of a model, the latest first.
 
         Raises:
-            NotFound: there is no such model, or it is for another task.
+            ModelNotFound: there is no such model.
+        """
+        if name not in self._entries:
+            raise ModelNotFound(f"There is no model {name!r}; there are: {', '.join(self._entries)}.", name)
+        entry = self._entries[name]
+        return [VersionStatus(entry.version, entry.state, entry.reason)]
+
+    def find(
+        self, name: str | None, kind: type[AnyTask], *, version: int | None = None, label: str | None = None
+    ) -> AnyTask:
+        """Find a model for a route; the name may be left out where one model fits.
+
+        Args:
+            name: the model's.
+            kind: what it must be able to do.
+            version: one of those that are served; None for the latest.
+            label: of a version, in place of ``version``.
+
+        Raises:
+            NotFound: no name is given, and no model does that.
+            ModelNotFound: there is no such model, or it is for another task.
+            VersionNotFound: it does not serve that version.
+            LabelNotFound: it has no version of that label.
             InvalidInput: several fit and none is named.
             NotReady: it lives elsewhere and has not been there yet.
         """
@@ -171,9 +221,15 @@ class Repository:
             name = next(iter(fitting))
         if name not in fitting:
             if name in self._entries:
-                raise NotFound(f"Model {name!r} is for {self._entries[name].spec.task}; for this there are: {names}.")
-            raise NotFound(f"There is no model {name!r}; there are: {names}.")
+                raise ModelNotFound(
+                    f"Model {name!r} is for {self._entries[name].spec.task}; for this there are: {names}.", name
+                )
+            raise ModelNotFound(f"There is no model {name!r}; there are: {names}.", name)
         task, state = fitting[name].task, fitting[name].state
+        if label is not None:
+            raise LabelNotFound(f"Model {name!r} has no version labelled {label!r}.", name, label)
+        if version is not None and (task is None or task.model.version != str(version)):
+            raise VersionNotFound(f"Model {name!r} does not serve version {version}.", name, version)
         if not isinstance(task, kind):
             raise NotReady(f"Model {name!r} is not ready yet: it is {state}; try again later.", state)
         return task

@@ -19,6 +19,11 @@ from tf_serving_flask_app.errors import InvalidInput
 Tensors = dict[str, np.ndarray[Any, Any]]
 Array = np.ndarray[Any, Any]
 
+PREDICT_METHOD = "tensorflow/serving/predict"
+CLASSIFY_METHOD = "tensorflow/serving/classify"
+REGRESS_METHOD = "tensorflow/serving/regress"
+"""Names that SavedModels give to what their signatures are for."""
+
 
 @dataclass(frozen=True)
 class TensorInfo:
@@ -28,11 +33,13 @@ class TensorInfo:
         name: the name that clients use.
         dtype: NumPy's type; ``object`` for strings.
         shape: None where the rank is unknown; None as a size means any length.
+        tensor: its name in the model's graph, ``x:0``; empty where the model has no graph.
     """
 
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int | None, ...] | None
+    tensor: str = ""
 
     def __str__(self) -> str:
         return f"{self.name}: {self.type_name}{self.shape_text}"
@@ -57,11 +64,19 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class Signature:
-    """One way to call a model: named inputs to named outputs."""
+    """One way to call a model: named inputs to named outputs.
+
+    Attributes:
+        name: the name that clients use.
+        inputs: by the name that clients use.
+        outputs: by the name that clients use.
+        method: what it is for, in TensorFlow Serving's words; a SavedModel says it.
+    """
 
     name: str
     inputs: Mapping[str, TensorInfo]
     outputs: Mapping[str, TensorInfo]
+    method: str = PREDICT_METHOD
 
     def check(self, tensors: Tensors) -> None:
         """Refuse tensors that do not fit this signature.

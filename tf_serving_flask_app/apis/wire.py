@@ -51,9 +51,27 @@ def read_json_object() -> dict[str, Any]:
         InvalidInput: it is something else.
     """
     try:
-        data = orjson.loads(flask_request.get_data(cache=False))
-    except orjson.JSONDecodeError as exc:
+        data = parse_json(read_body())
+    except ValueError as exc:
         raise InvalidInput(f"The body is not valid JSON: {exc}.") from exc
     if not isinstance(data, dict):
         raise InvalidInput("The body must be a JSON object.")
     return data
+
+
+def read_body() -> bytes:
+    """Read the request's whole body.
+
+    Raises:
+        RequestEntityTooLarge: it is larger than ``MAX_CONTENT_LENGTH``.
+    """
+    return flask_request.get_data(cache=False)
+
+
+def parse_json(text: bytes) -> Any:
+    """Parse JSON.
+
+    Raises:
+        ValueError: it is none; the text says where.
+    """
+    return orjson.loads(text)

@@ -130,11 +130,11 @@ def _source(
     name: str, graph_def: Any, inputs: Mapping[str, str], outputs: Mapping[str, str], run: Callable[[Tensors], Tensors]
 ) -> Source:
     graph = import_graph(graph_def, Path(name))
-    sides = [
+    takes, gives = (
         {key: tensor_info(key, graph.get_tensor_by_name(tensor)) for key, tensor in side.items()}
         for side in (inputs, outputs)
-    ]
-    return Source(Signature(name, *sides), graph_def, inputs, outputs, run)
+    )
+    return Source(Signature(name, takes, gives), graph_def, inputs, outputs, run)
 
 
 def _on_processor() -> Any:
