@@ -22,7 +22,8 @@ MAX_LINES = 300
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("",),
     ("errors",),
-    ("context", "imports", "cores"),
+    ("context", "imports", "cores", "shared_values"),
+    ("metrics",),
     ("settings", "scaling", "placement"),
     ("images", "label_map"),
     ("labels",),
@@ -54,6 +55,7 @@ HOMES = {
     "tensorflow_serving": ("backends",),
     "grpc": ("backends",),
     "urllib3": ("backends",),
+    "prometheus_client": ("shared_values", "metrics"),
     "flask": ("apis", "app"),
     "eventlet": ("gunicorn",),
     "gevent": ("gunicorn",),

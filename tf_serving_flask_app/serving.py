@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +16,13 @@ from tf_serving_flask_app.backends import backend_class
 from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.hooks import load_hook
 from tf_serving_flask_app.labels import read_labels
+from tf_serving_flask_app.metrics import Metrics
 from tf_serving_flask_app.model_folder import find_models
 from tf_serving_flask_app.observability.logs import configure_logging
 from tf_serving_flask_app.observability.output import capture_output
 from tf_serving_flask_app.repository import Repository
 from tf_serving_flask_app.settings import Settings
+from tf_serving_flask_app.shared_values import make_folder
 from tf_serving_flask_app.spec import ModelSpec
 from tf_serving_flask_app.spec_file import load_spec
 
@@ -33,11 +37,17 @@ class ServedApplication:
     """The application of one process, and what its server tells it: to drain, and to close."""
 
     wsgi: Flask
+    on_close: Callable[[], None] = lambda: None
 
     @property
     def _repository(self) -> Repository:
         repository: Repository = self.wsgi.extensions["repository"]
         return repository
+
+    def count_refusal(self, method: str | None, status: int) -> None:
+        """Count a request that was answered without the application."""
+        metrics: Metrics = self.wsgi.extensions["metrics"]
+        metrics.count_refusal(method, status)
 
     def drain(self) -> None:
         """Say that the process is not ready any more."""
@@ -46,6 +56,7 @@ class ServedApplication:
     def close(self) -> None:
         """Close the models."""
         self._repository.close()
+        self.on_close()
 
 
 def serve(spec: Path | None, assets: Path | None, default_spec: Path, environ: Mapping[str, str]) -> int:
@@ -95,11 +106,11 @@ def _serve(
         on_exit()
         return 2
 
-    def load() -> ServedApplication:
-        return ServedApplication(create_app(settings, models, skip_failing=folder is not None))
-
     if settings.environment == "development":
         from tf_serving_flask_app.development import serve_development
+
+        def load() -> ServedApplication:
+            return ServedApplication(create_app(settings, models, skip_failing=folder is not None))
 
         return serve_development(settings, load, extra_files=[spec] if spec else [])
     if environ.get("FLASK_DEBUG"):
@@ -110,7 +121,21 @@ def _serve(
         for kind in {model.backend for model in models}:
             backend_class(kind).before_fork()
 
-    return serve_with_gunicorn(settings, load, before_fork=before_fork, on_exit=on_exit)
+    master, counts = os.getpid(), make_folder()
+
+    def load_worker() -> ServedApplication:
+        app = create_app(settings, models, skip_failing=folder is not None, metrics=Metrics(counts))
+        return ServedApplication(app, leave_nothing)
+
+    def leave_nothing() -> None:
+        if os.getppid() != master:  # it was killed, and cannot do it any more
+            shutil.rmtree(counts, ignore_errors=True)
+
+    def end() -> None:
+        shutil.rmtree(counts)
+        on_exit()
+
+    return serve_with_gunicorn(settings, load_worker, before_fork=before_fork, on_exit=end)
 
 
 def _models_here() -> Path | None:

@@ -95,6 +95,7 @@ class Offload:
         most_in_flight: int,
         max_content_length: int,
         upload_folder: Path | None = None,
+        on_refusal: Callable[[Refusal], None] = Refusal.log,
     ) -> None:
         """Wrap an application.
 
@@ -105,12 +106,14 @@ class Offload:
             most_in_flight: more requests than these, waiting or running, are answered 503.
             max_content_length: no more of a body than this is kept; it is the application that answers 413.
             upload_folder: where large bodies are spooled, in files without a name that vanish with the process.
+            on_refusal: told of each request that is not handed to the application.
         """
         self._app = app
         self._run = run
         self._run_operation = run_operation
         self._in_flight = InFlight(most_in_flight)
         self._max_content_length = max_content_length
+        self._on_refusal = on_refusal
         self._spool_folder = None if upload_folder is None else str(upload_folder)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
@@ -153,9 +156,8 @@ class Offload:
                 raise ConnectionResetError("the body ended early")
         except OSError as error:
             body.close()
-            Refusal.of_environ(
-                environ, CLIENT_CLOSED_REQUEST, "The client went away before its request was complete."
-            ).log()
+            text = "The client went away before its request was complete."
+            self._on_refusal(Refusal.of_environ(environ, CLIENT_CLOSED_REQUEST, text))
             raise ConnectionResetError(104, "Connection reset by peer") from error
         except BaseException:
             body.close()
@@ -170,6 +172,7 @@ class Offload:
         self, environ: WSGIEnvironment, start_response: StartResponse, body: IO[bytes], run: Run
     ) -> list[bytes]:
         environ["wsgi.input"] = body
+        environ["tf_serving.queued"] = time.perf_counter()
         answer = run(lambda: self._call(environ))
         headers = answer.headers
         if int(environ.get("CONTENT_LENGTH") or 0) > self._max_content_length:
@@ -202,7 +205,7 @@ class Offload:
             HTTPStatus.SERVICE_UNAVAILABLE,
             "Too many requests wait already; try again after the seconds that Retry-After names.",
         )
-        refusal.log()
+        self._on_refusal(refusal)
         start_response(refusal.status_line, refusal.headers)
         return [refusal.body]
 
