@@ -34,6 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("backends",),
     ("model",),
     ("tasks",),
+    ("loading",),
     ("repository",),
     ("apis",),
     ("observability",),

@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -15,9 +14,8 @@ from prometheus_client.exposition import choose_encoder
 from tf_serving_flask_app.context import RequestContext
 from tf_serving_flask_app.shared_values import Family, Histogram, SharedValues
 
-LoadResult = Literal["loaded", "failed", "unloaded"]
-LoadListener = Callable[[str, str, LoadResult], None]
-"""Told of each load: the model's name, its version, and how it ended."""
+LoadListener = Callable[[str, str, str], None]
+"""Called with a model's name, its version, and what happened: ``loaded``, ``failed`` or ``unloaded``."""
 
 METRICS_PATH = "/metrics"
 
@@ -94,7 +92,7 @@ class Metrics:
             values,
             "gauge_livesum",
             "tfsf_http_requests_in_flight",
-            "Requests that are being worked on, this one and those that wait for a thread not counted.",
+            "Requests that are being worked on; those that wait for a thread are not.",
         ).of()
         self._model_seconds = Histogram(
             values,
@@ -130,30 +128,29 @@ class Metrics:
         with values.lock:
             Family(values, "gauge_livesum", "tfsf_worker_processes", "Worker processes that are alive.").of().set(1)
 
-    def begin_request(self) -> None:
-        """Count a request that is begun."""
-        with self._values.lock:
-            self._in_flight.add(1)
+    def begin_request(self, path: str) -> None:
+        """Count a request that is begun, unless it asks for the metrics: who looks must not find itself at work."""
+        if path != METRICS_PATH:
+            with self._values.lock:
+                self._in_flight.add(1)
 
-    def end_request(self) -> None:
-        """Count that it is over."""
-        with self._values.lock:
-            self._in_flight.add(-1)
-
-    def count_request(
-        self, context: RequestContext, method: str, status: int, seconds: float, received: int, sent: int
+    def end_request(
+        self, context: RequestContext, method: str, path: str, status: int, seconds: float, received: int, sent: int
     ) -> None:
-        """Count a request that was answered.
+        """Count a request that was begun and is answered.
 
         Args:
             context: names the route, the model and the time of each stage.
             method: as the client sent it.
+            path: the same as at its beginning.
             status: of the answer.
             seconds: from the request's arrival to now.
             received: bytes of its body.
             sent: bytes of the answer's body.
         """
         with self._values.lock:
+            if path != METRICS_PATH:
+                self._in_flight.add(-1)
             route = context.route or OTHER
             self._requests.of(route, method if method in METHODS else OTHER, str(status)).add(1)
             self._seconds.of(route).observe(seconds)
@@ -172,11 +169,11 @@ class Metrics:
         with self._values.lock:
             self._requests.of(REFUSED, method if method in METHODS else OTHER, str(status)).add(1)
 
-    def count_load(self, model: str, version: str, result: LoadResult) -> None:
+    def count_load(self, model: str, version: str, result: str) -> None:
         """Count a load, or the end of what was loaded; a ``LoadListener``."""
         with self._values.lock:
             self._loads.of(model, version, result).add(1)
-            self._loaded.of(model, version).add({"loaded": 1, "failed": 0, "unloaded": -1}[result])
+            self._loaded.of(model, version).add({"loaded": 1, "unloaded": -1}.get(result, 0))
 
     def exposition(self, accept: str | None) -> tuple[bytes, str]:
         """All metrics as text for Prometheus, and its content type, chosen by the request's ``Accept``."""

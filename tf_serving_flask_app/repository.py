@@ -10,7 +10,6 @@ from threading import Event, Thread
 from typing import TypeVar
 
 from tf_serving_flask_app.backends import backend_class
-from tf_serving_flask_app.cores import usable_cores
 from tf_serving_flask_app.errors import (
     ConfigurationError,
     InvalidInput,
@@ -21,6 +20,7 @@ from tf_serving_flask_app.errors import (
     ServingError,
     VersionNotFound,
 )
+from tf_serving_flask_app.loading import settle
 from tf_serving_flask_app.metrics import LoadListener
 from tf_serving_flask_app.model import Model
 from tf_serving_flask_app.settings import Settings
@@ -58,26 +58,6 @@ def load_task(spec: ModelSpec, settings: Settings) -> Task:
         "model %s version %s is loaded and warm after %.2f s", model.name, model.version, time.perf_counter() - began
     )
     return task
-
-
-def settle(spec: ModelSpec, settings: Settings) -> ModelSpec:
-    """Fill in what a spec leaves to the settings and the machine.
-
-    Raises:
-        ConfigurationError: it names no model server, and neither do the settings.
-    """
-    settled: dict[str, object] = {}
-    if spec.session.intra_op_threads == "auto":
-        threads = max(1, usable_cores() // settings.processes)
-        settled["session"] = spec.session.model_copy(update={"intra_op_threads": threads})
-    if spec.backend == "tf_serving" and not spec.targets:
-        if settings.tfserving_target is None:
-            raise ConfigurationError(
-                f"model {spec.name!r}: no model server is named: write `targets: [host:8500]` into the spec, or set"
-                " APP_TFSERVING_HOST and APP_TFSERVING_PORT."
-            )
-        settled["targets"] = [settings.tfserving_target]
-    return spec.model_copy(update=settled)
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ from tf_serving_flask_app.observability.logs import configure_logging
 from tf_serving_flask_app.observability.output import capture_output
 from tf_serving_flask_app.repository import Repository
 from tf_serving_flask_app.settings import Settings
-from tf_serving_flask_app.shared_values import make_folder
+from tf_serving_flask_app.shared_values import ValuesFolder
 from tf_serving_flask_app.spec import ModelSpec
 from tf_serving_flask_app.spec_file import load_spec
 
@@ -37,7 +35,6 @@ class ServedApplication:
     """The application of one process, and what its server tells it: to drain, and to close."""
 
     wsgi: Flask
-    on_close: Callable[[], None] = lambda: None
 
     @property
     def _repository(self) -> Repository:
@@ -56,7 +53,6 @@ class ServedApplication:
     def close(self) -> None:
         """Close the models."""
         self._repository.close()
-        self.on_close()
 
 
 def serve(spec: Path | None, assets: Path | None, default_spec: Path, environ: Mapping[str, str]) -> int:
@@ -106,13 +102,21 @@ def _serve(
         on_exit()
         return 2
 
+    counts = ValuesFolder()
+
+    def load() -> ServedApplication:
+        return ServedApplication(
+            create_app(settings, models, skip_failing=folder is not None, metrics=Metrics(counts.path))
+        )
+
+    def end() -> None:
+        counts.remove()
+        on_exit()
+
     if settings.environment == "development":
         from tf_serving_flask_app.development import serve_development
 
-        def load() -> ServedApplication:
-            return ServedApplication(create_app(settings, models, skip_failing=folder is not None))
-
-        return serve_development(settings, load, extra_files=[spec] if spec else [])
+        return serve_development(settings, load, extra_files=[spec] if spec else [], on_exit=end)
     if environ.get("FLASK_DEBUG"):
         logger.warning("FLASK_DEBUG does nothing in production; set FLASK_ENV=development to debug.")
     from tf_serving_flask_app.gunicorn.server import serve as serve_with_gunicorn
@@ -121,21 +125,7 @@ def _serve(
         for kind in {model.backend for model in models}:
             backend_class(kind).before_fork()
 
-    master, counts = os.getpid(), make_folder()
-
-    def load_worker() -> ServedApplication:
-        app = create_app(settings, models, skip_failing=folder is not None, metrics=Metrics(counts))
-        return ServedApplication(app, leave_nothing)
-
-    def leave_nothing() -> None:
-        if os.getppid() != master:  # it was killed, and cannot do it any more
-            shutil.rmtree(counts, ignore_errors=True)
-
-    def end() -> None:
-        shutil.rmtree(counts)
-        on_exit()
-
-    return serve_with_gunicorn(settings, load_worker, before_fork=before_fork, on_exit=end)
+    return serve_with_gunicorn(settings, load, before_fork=before_fork, on_exit=end)
 
 
 def _models_here() -> Path | None:

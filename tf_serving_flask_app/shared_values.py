@@ -23,11 +23,61 @@ from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 IN_MEMORY = "/dev/shm"
+PREFIX = "tf_serving_flask_app-"
+FOLDER_LOCK = "lock"
 
 
-def make_folder() -> Path:
-    """Make a private folder for values, in memory if that can be: a disk that is slow for a while would stop all."""
-    return Path(tempfile.mkdtemp("", "tf_serving_flask_app-", IN_MEMORY if os.access(IN_MEMORY, os.W_OK) else None))
+class ValuesFolder:
+    """A private folder for values; made before the fork, removed by who made it.
+
+    It lies in memory if that can be: with a disk that is slow for a while, all that count would stop. Its lock is held
+    while a process lives that made or inherited it, so that the next server can remove what a killed one left.
+    """
+
+    def __init__(self) -> None:
+        parent = Path(IN_MEMORY if os.access(IN_MEMORY, os.W_OK) else tempfile.gettempdir())
+        for left in parent.glob(f"{PREFIX}*"):
+            if not is_locked(left / FOLDER_LOCK):
+                shutil.rmtree(left, ignore_errors=True)
+        self.path = Path(tempfile.mkdtemp("", PREFIX, parent))
+        # It gets its name when it is locked: nobody must find it free in between.
+        self._lock = take_lock(self.path / "new")
+        os.rename(self.path / "new", self.path / FOLDER_LOCK)
+
+    def remove(self) -> None:
+        """Remove it and all that is in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock)
+
+
+def take_lock(path: Path) -> int:
+    """Lock a file, which is made if need be, until the descriptor that this returns is closed, by whatever end.
+
+    Raises:
+        BlockingIOError: it is locked already.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def is_locked(path: Path) -> bool:
+    """Tell whether somebody holds the lock; also of a file that is not there yet, or is another user's."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 class Value:
@@ -64,14 +114,17 @@ class SharedValues:
         Args:
             folder: shared by the processes, who makes it removes it; None for one that is gone with this object.
         """
-        self._folder = make_folder() if folder is None else folder
+        own_folder: ValuesFolder | None = None
+        if folder is None:
+            own_folder = ValuesFolder()
+            folder = own_folder.path
+        self.folder = folder
         self.lock = RLock()
         """Held while values are made or changed: once for all that one event counts, as that is cheaper."""
         self._values: dict[tuple[str, str], Value] = {}
         self._files: dict[str, MmapedDict] = {}
         self._number, claim = self._take_number()
-        mark_process_dead(self._number, str(self._folder))  # type: ignore[no-untyped-call]
-        own_folder = self._folder if folder is None else None
+        mark_process_dead(self._number, str(self.folder))  # type: ignore[no-untyped-call]
         self.close = weakref.finalize(self, _release, self._files, claim, own_folder)
         """Let another process have the number; the values cannot be used any more."""
 
@@ -90,7 +143,7 @@ class SharedValues:
         with self.lock:
             if (kind, key) not in self._values:
                 if kind not in self._files:
-                    path = self._folder / f"{kind}_{self._number}.db"
+                    path = self.folder / f"{kind}_{self._number}.db"
                     self._files[kind] = MmapedDict(str(path))  # type: ignore[no-untyped-call]
                 self._values[kind, key] = Value(self._files[kind], key)
             return self._values[kind, key]
@@ -99,11 +152,11 @@ class SharedValues:
         """Sum up all processes' values; the name is what prometheus_client's registry calls."""
         files = []
         living: dict[str, bool] = {}
-        for path in sorted(self._folder.glob("*.db")):
+        for path in sorted(self.folder.glob("*.db")):
             kind, _, number = path.stem.rpartition("_")
             if kind.startswith("gauge_live"):
                 if number not in living:
-                    living[number] = self._is_taken(number)
+                    living[number] = is_locked(self.folder / f"{number}.lock")
                 if not living[number]:
                     continue
             files.append(str(path))
@@ -113,25 +166,10 @@ class SharedValues:
         """Take the lowest free number; returns it and the descriptor that holds its lock."""
         number = 0
         while True:
-            claim = os.open(self._folder / f"{number}.lock", os.O_RDWR | os.O_CREAT, 0o600)
             try:
-                fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return number, take_lock(self.folder / f"{number}.lock")
             except BlockingIOError:
-                os.close(claim)
                 number += 1
-            else:
-                return number, claim
-
-    def _is_taken(self, number: str) -> bool:
-        """Tell whether a living process has the number."""
-        claim = os.open(self._folder / f"{number}.lock", os.O_RDONLY)
-        try:
-            fcntl.flock(claim, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(claim)
-        return False
 
 
 class Family:
@@ -212,10 +250,10 @@ class Histogram:
         return self._values.value("histogram", self._name, self._name + suffix, labels, self._text)
 
 
-def _release(files: dict[str, MmapedDict], claim: int, folder: Path | None) -> None:
+def _release(files: dict[str, MmapedDict], claim: int, own_folder: ValuesFolder | None) -> None:
     """Close what a ``SharedValues`` holds, and remove the folder if it is its own."""
     for file in files.values():
         file.close()  # type: ignore[no-untyped-call]
     os.close(claim)
-    if folder is not None:
-        shutil.rmtree(folder, ignore_errors=True)
+    if own_folder is not None:
+        own_folder.remove()

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tf_serving_flask_app.context import RequestContext, current_request
-from tf_serving_flask_app.metrics import METRICS_PATH, Metrics
+from tf_serving_flask_app.metrics import Metrics
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -87,8 +87,7 @@ class _Exchange:
         self._context = context
         self._received = received
         self._metrics = metrics
-        # Who reads the metrics must not find itself in them as a request that is being worked on.
-        self._in_flight = metrics if environ.get("PATH_INFO") != METRICS_PATH else None
+        self._path = environ.get("PATH_INFO", "")
         self._status: int | None = None
         self._failed = False
         self._sent_bytes = 0
@@ -103,8 +102,8 @@ class _Exchange:
 
     def begin(self, app: WSGIApplication) -> None:
         """Call the application."""
-        if self._in_flight is not None:
-            self._in_flight.begin_request()
+        if self._metrics is not None:
+            self._metrics.begin_request(self._path)
         try:
             with self._current():
                 self._body = app(self._environ, self._start_response)
@@ -189,11 +188,9 @@ class _Exchange:
         status = 500 if self._status is None else self._status
         received_bytes = self._input.bytes_read if self._body_length is None else self._body_length
         duration = time.perf_counter() - self._received
-        if self._in_flight is not None:
-            self._in_flight.end_request()
         if self._metrics is not None:
-            method = self._environ["REQUEST_METHOD"]
-            self._metrics.count_request(self._context, method, status, duration, received_bytes, self._sent_bytes)
+            which = self._context, self._environ["REQUEST_METHOD"], self._path
+            self._metrics.end_request(*which, status, duration, received_bytes, self._sent_bytes)
         self._log(status, received_bytes, duration)
 
     def _log(self, status: int, received_bytes: int, duration: float) -> None:
