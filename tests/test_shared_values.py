@@ -139,6 +139,27 @@ def test_the_number_of_a_killed_process_is_free(folder: Path) -> None:
     assert files(folder) == {"lock", "0.lock", "1.lock", "counter_1.db"}
 
 
+def test_sums_never_fail_or_shrink_while_processes_come_and_go(folder: Path) -> None:
+    watching = Counting(folder)
+
+    def come_and_go(times: int) -> None:
+        for _ in range(times):
+            other = Counting(folder)
+            other.count()
+            other.gauge.of().set(1)
+            other.values.close()
+
+    seen = [0.0]
+    with ThreadPoolExecutor(2) as pool:
+        others = [pool.submit(come_and_go, 100) for _ in range(2)]
+        while not all(other.done() for other in others):
+            seen.append(watching.samples().get(("things_total", ("a",)), 0.0))
+        assert [other.result() for other in others] == [None, None]
+
+    assert seen == sorted(seen)
+    assert watching.samples() == {("things_total", ("a",)): 200.0}
+
+
 def test_threads_lose_no_count() -> None:
     counting = Counting(None)
     with ThreadPoolExecutor(8) as pool:

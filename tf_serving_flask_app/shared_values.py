@@ -80,6 +80,14 @@ def is_locked(path: Path) -> bool:
     return False
 
 
+def size_of(path: Path) -> int:
+    """The size of a file in bytes, 0 if it has just been removed."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 class Value:
     """One number of this process; who changes it holds ``SharedValues.lock``."""
 
@@ -159,7 +167,8 @@ class SharedValues:
                     living[number] = is_locked(self.folder / f"{number}.lock")
                 if not living[number]:
                     continue
-            files.append(str(path))
+            if size_of(path):  # none while another process makes it: the library would stumble
+                files.append(str(path))
         return list(MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call]
 
     def _take_number(self) -> tuple[int, int]:
