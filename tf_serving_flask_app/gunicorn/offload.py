@@ -26,7 +26,7 @@ OPERATIONS = frozenset({"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2
 """Paths that are answered also when every thread is busy and the queue is full."""
 
 SPOOL_SIZE = 2 << 20
-"""Bytes of a body that stay in memory; a picture of 299x299 pixels, as many networks take it, is 1.02 MiB in float32."""
+"""Bytes of a body that stay in memory; a picture of 299x299 pixels, as many networks take it, has 1.02 MiB."""
 READ_SIZE = 1 << 18
 
 
