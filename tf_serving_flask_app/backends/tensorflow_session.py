@@ -120,7 +120,8 @@ class TensorFlowSession(Backend):
     def _call(self, signature: Signature, inputs: Tensors) -> Callable[..., Any]:
         """The prepared call for inputs of these shapes."""
         if all(info.accepts_shape(inputs[name].shape) for name, info in signature.inputs.items()):
-            return self._calls[signature.name]
+            call: Callable[..., Any] = self._calls[signature.name]
+            return call
         if signature.name not in self._loose_calls:
             self._loose_calls[signature.name] = loose_call(self._session, signature)
         return self._loose_calls[signature.name]
