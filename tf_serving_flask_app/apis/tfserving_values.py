@@ -1,7 +1,7 @@
 """JSON values as tensors by TensorFlow Serving's rules, and its words for what is wrong with them.
 
-Values are turned into arrays at once. Only where that fails are they walked through, one by one, as TensorFlow Serving
-does (tensorflow/serving, util/json_tensor.cc), to say what it says.
+Values are turned into arrays at once. Only where that fails is the first wrong one looked for, to say what TensorFlow
+Serving says of it (tensorflow/serving, util/json_tensor.cc); by halves, since a walk through millions takes too long.
 """
 
 from __future__ import annotations
