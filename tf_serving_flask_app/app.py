@@ -15,6 +15,7 @@ from tf_serving_flask_app.apis import (
     operations,
     predict,
     statistics,
+    tfserving,
 )
 from tf_serving_flask_app.apis.errors import register_error_handlers
 from tf_serving_flask_app.apis.wire import ServingRequest
@@ -63,6 +64,7 @@ def create_app(
     app.register_blueprint(detections.create_blueprint(repository))
     app.register_blueprint(predict.create_blueprint(repository))
     app.register_blueprint(open_inference.create_blueprint(repository))
+    app.register_blueprint(tfserving.create_blueprint(repository))
     register_error_handlers(app)
 
     if settings.profile:
