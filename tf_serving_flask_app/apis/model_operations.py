@@ -1,0 +1,124 @@
+"""One model's operations in each protocol: schemas of its tensors, and examples that are answered as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from tf_serving_flask_app.apis.documentation import answer
+from tf_serving_flask_app.apis.tensor_schemas import (
+    Json,
+    answer_schema,
+    example,
+    is_small,
+    item,
+    record_schema,
+    tensor_schema,
+)
+from tf_serving_flask_app.model import Model
+from tf_serving_flask_app.tasks.base import Task
+from tf_serving_flask_app.tensors import PREDICT_METHOD, Signature, TensorInfo
+
+
+def predict_operation(task: Task, signature: Signature) -> Json:
+    """Describe `/predict/MODEL`: fields, as JSON or as a form; where one is a file, as a form only."""
+    inputs = signature.inputs
+    content: Json = {}
+    if not any(task.input_type(info) in ("image", "file") for info in inputs.values()):
+        content["application/json"] = {
+            "schema": record_schema(
+                {name: _or_item(tensor_schema(info), tensor_schema(item(info))) for name, info in inputs.items()}
+            ),
+            "example": {name: example(info) for name, info in inputs.items()},
+        }
+    if inputs:
+        content["multipart/form-data"] = {
+            "schema": record_schema({name: _form_field(task, info) for name, info in inputs.items()})
+        }
+    outputs = {
+        name: _or_item(answer_schema(info), answer_schema(item(info))) for name, info in signature.outputs.items()
+    }
+    # A hook may answer with whatever it likes.
+    answers = {"type": "object"} if task.model.spec.postprocess else record_schema(outputs)
+    return {
+        "summary": f"Call {task.model.name} with its inputs as fields",
+        "description": _note(inputs.values()),
+        "requestBody": {"required": True, "content": content},
+        "responses": {"200": answer("OK", {"application/json": answers})},
+    }
+
+
+def _form_field(task: Task, info: TensorInfo) -> Json:
+    kind = task.input_type(info)
+    if kind in ("image", "file"):
+        return {"type": "string", "format": "binary", "description": f"{kind}, for {info}"}
+    if kind == "text":
+        return {"type": "string", "description": str(info)}
+    text = orjson.dumps(example(info), option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    return {"type": "string", "description": f"{info}, as JSON", "examples": [text]}
+
+
+def _or_item(batch: Json, single: Json) -> Json:
+    """`/predict` takes and gives one item of a batch as well as a batch."""
+    return {"anyOf": [batch, single]}
+
+
+def tensorflow_serving_operation(model: Model) -> Json:
+    """Describe `/v1/models/MODEL:predict`, each signature in the row form and in the columnar form."""
+    signatures = [signature for signature in model.signatures.values() if signature.method == PREDICT_METHOD]
+    bodies, answers, examples = [], [], {}
+    for signature in signatures:
+        named: Json = {"signature_name": {"const": signature.name}}
+        for key, schema, value in _forms(signature):
+            whole = record_schema({**named, key: schema})
+            bodies.append(whole)
+            examples[f"{signature.name}, {key}"] = {"value": {"signature_name": signature.name, key: value}}
+        answers += _form_answers(signature)
+    return {
+        "summary": f"Call {model.name} by TensorFlow Serving's protocol",
+        "description": _note(info for signature in signatures for info in signature.inputs.values()),
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"anyOf": bodies}, "examples": examples}},
+        },
+        "responses": {"200": answer("OK", {"application/json": {"anyOf": answers}})},
+    }
+
+
+def _forms(signature: Signature) -> list[tuple[str, Json, Any]]:
+    """Key, schema and example of the forms in which a signature's inputs may come."""
+    inputs = signature.inputs
+    forms: list[tuple[str, Json, Any]] = []
+    if inputs and all(info.shape != () for info in inputs.values()):
+        rows = record_schema({name: tensor_schema(item(info)) for name, info in inputs.items()})
+        row: Any = {name: example(item(info)) for name, info in inputs.items()}
+        if len(inputs) == 1:
+            (info,) = inputs.values()
+            rows, row = {"anyOf": [tensor_schema(item(info)), rows]}, example(item(info))
+        forms.append(("instances", {"type": "array", "items": rows, "minItems": 1}, [row]))
+    columns = record_schema({name: tensor_schema(info) for name, info in inputs.items()})
+    column: Any = {name: example(info) for name, info in inputs.items()}
+    if len(inputs) == 1:
+        (info,) = inputs.values()
+        columns, column = {"anyOf": [tensor_schema(info), columns]}, example(info)
+    forms.append(("inputs", columns, column))
+    return forms
+
+
+def _form_answers(signature: Signature) -> list[Json]:
+    """Describe the answers to these forms."""
+    outputs = signature.outputs
+    rows = record_schema({name: answer_schema(item(info)) for name, info in outputs.items()})
+    columns = record_schema({name: answer_schema(info) for name, info in outputs.items()})
+    if len(outputs) == 1:
+        (info,) = outputs.values()
+        rows, columns = answer_schema(item(info)), answer_schema(info)
+    return [record_schema({"predictions": {"type": "array", "items": rows}}), record_schema({"outputs": columns})]
+
+
+def _note(inputs: Iterable[TensorInfo]) -> str:
+    """Say that examples of large tensors are not whole."""
+    cut = ", ".join(f"`{info}`" for info in inputs if not is_small(info))
+    return f"The example is cut short: this model takes {cut}." if cut else "The examples are answered as they are."
