@@ -6,13 +6,11 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from referencing import Registry, Resource
-from referencing.jsonschema import DRAFT202012
 
 from tests.apis.test_detections import ENCODED
 from tests.conftest import COLORS, ECHO, HALF, MakeApp
@@ -50,8 +48,7 @@ def check_answer(document: Json, method: str, path: str, status: int, answer: An
     if "$ref" in response:
         response = document["components"]["responses"][response["$ref"].rpartition("/")[2]]
     schema = response["content"]["application/json"]["schema"]
-    registry: Registry[Any] = Registry().with_resource("", Resource(document, DRAFT202012))
-    Draft202012Validator({**schema, "components": document["components"]}, registry=registry).validate(answer)
+    jsonschema_rs.validate({**schema, "components": document["components"]}, answer)
 
 
 def test_every_route_is_documented_or_said_to_be_nothing_to_document(app: Flask) -> None:
