@@ -65,7 +65,7 @@ def sentence(exc: ValidationError) -> str:
         return f"{field!r} {text}." if field else text
     if error["type"] == "missing":
         return f"{field!r} is missing; send it."
-    return f"{error['msg'].replace('Input', repr(field), 1)}, not {shown(error['input'])}."
+    return f"{error['msg'].replace('Input', repr(field) if field else 'The request', 1)}, not {shown(error['input'])}."
 
 
 def shown(value: Any) -> str:
