@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from werkzeug.routing import Map
 
-from tf_serving_flask_app.apis.model_operations import predict_operation, tensorflow_serving_operation
+from tf_serving_flask_app.apis.model_operations import infer_operation, predict_operation, tensorflow_serving_operation
 from tf_serving_flask_app.apis.tensor_schemas import Json
 from tf_serving_flask_app.errors import ServingError, SignatureNotFound
 from tf_serving_flask_app.repository import Repository
@@ -62,4 +62,5 @@ def _operations(task: Task) -> Iterator[tuple[str, Json]]:
         pass
     else:
         yield f"/predict/{model.name}", predict_operation(task, signature)
+        yield f"/v2/models/{model.name}/infer", infer_operation(task, signature)
     yield f"/v1/models/{model.name}:predict", tensorflow_serving_operation(model)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import orjson
 
 from tf_serving_flask_app.apis.documentation import answer
+from tf_serving_flask_app.apis.open_inference_datatypes import datatype
 from tf_serving_flask_app.apis.tensor_schemas import (
     Json,
     answer_schema,
@@ -20,6 +23,11 @@ from tf_serving_flask_app.apis.tensor_schemas import (
 from tf_serving_flask_app.model import Model
 from tf_serving_flask_app.tasks.base import Task
 from tf_serving_flask_app.tensors import PREDICT_METHOD, Signature, TensorInfo
+
+STRINGS = np.dtype(object)
+ENCODED: Json = {"$ref": "#/components/schemas/EncodedBytes"}
+PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mP4z8AAAAMBAQD3A0FDAAAAAElFTkSuQmCC"
+"""A PNG of one red pixel."""
 
 
 def predict_operation(task: Task, signature: Signature) -> Json:
@@ -116,6 +124,54 @@ def _form_answers(signature: Signature) -> list[Json]:
         (info,) = outputs.values()
         rows, columns = answer_schema(item(info)), answer_schema(info)
     return [record_schema({"predictions": {"type": "array", "items": rows}}), record_schema({"outputs": columns})]
+
+
+def infer_operation(task: Task, signature: Signature) -> Json:
+    """Describe `/v2/models/MODEL/infer` in JSON; a picture goes as its file's bytes, where the task decodes it."""
+    inputs = list(signature.inputs.values())
+    pictures = [info.name for info in inputs if task.takes_pictures(info.name)]
+    sent = [_tensor(info.name, datatype(info.dtype), info.shape, _data(info)) for info in inputs]
+    sent += [_tensor(name, datatype(STRINGS), (None,), {"type": "array", "items": ENCODED}) for name in pictures]
+    body = {
+        "type": "object",
+        "properties": {
+            "id": {"type": "string"},
+            "inputs": {"type": "array", "items": {"anyOf": sent}, "minItems": len(inputs), "maxItems": len(inputs)},
+        },
+        "required": ["inputs"],
+    }
+    examples: Json = {}
+    if pictures:
+        values = [
+            {"name": name, "shape": [1], "datatype": datatype(STRINGS), "data": [{"b64": PICTURE}]} for name in pictures
+        ]
+        examples["a picture"] = {"value": {"inputs": values}}
+    examples["tensors"] = {"value": {"inputs": [_tensor_example(info) for info in inputs]}}
+    answered = {"application/json": {"$ref": "#/components/schemas/InferenceResponse"}}
+    return {
+        "summary": f"Call {task.model.name} by the Open Inference Protocol",
+        "description": _note(inputs),
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body, "examples": examples}}},
+        "responses": {"200": answer("OK", answered)},
+    }
+
+
+def _data(info: TensorInfo) -> Json:
+    """A tensor's values, nested or flat."""
+    return {"anyOf": [tensor_schema(info), tensor_schema(replace(info, shape=(None,)))]}
+
+
+def _tensor(name: str, kind: str, shape: tuple[int | None, ...] | None, data: Json) -> Json:
+    sizes: Json = {"type": "array", "items": {"type": "integer", "minimum": 0}}
+    if shape is not None:
+        each = [{"type": "integer", "minimum": 0} if size is None else {"const": size} for size in shape]
+        sizes = {"type": "array", "prefixItems": each, "minItems": len(each), "maxItems": len(each)}
+    return record_schema({"name": {"const": name}, "datatype": {"const": kind}, "shape": sizes, "data": data})
+
+
+def _tensor_example(info: TensorInfo) -> Json:
+    value = np.asarray(example(info))
+    return {"name": info.name, "datatype": datatype(info.dtype), "shape": value.shape, "data": value.reshape(-1)}
 
 
 def _note(inputs: Iterable[TensorInfo]) -> str:
