@@ -17,7 +17,9 @@ from tf_serving_flask_app.apis.tensor_schemas import (
     example,
     is_small,
     item,
+    plain,
     record_schema,
+    sample,
     tensor_schema,
 )
 from tf_serving_flask_app.model import Model
@@ -64,7 +66,7 @@ def _form_field(task: Task, info: TensorInfo) -> Json:
         return {"type": "string", "format": "binary", "description": f"{kind}, for {info}"}
     if kind == "text":
         return {"type": "string", "description": str(info)}
-    text = orjson.dumps(example(info), option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    text = orjson.dumps(example(info)).decode()
     return {"type": "string", "description": f"{info}, as JSON", "examples": [text]}
 
 
@@ -170,8 +172,9 @@ def _tensor(name: str, kind: str, shape: tuple[int | None, ...] | None, data: Js
 
 
 def _tensor_example(info: TensorInfo) -> Json:
-    value = np.asarray(example(info))
-    return {"name": info.name, "datatype": datatype(info.dtype), "shape": value.shape, "data": value.reshape(-1)}
+    value = sample(info)
+    data = plain(value.reshape(-1))
+    return {"name": info.name, "datatype": datatype(info.dtype), "shape": list(value.shape), "data": data}
 
 
 def _note(inputs: Iterable[TensorInfo]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_serving_flask_app.tensors import TensorInfo, array_to_json, zeros
+from tf_serving_flask_app.tensors import Array, TensorInfo, array_to_json, zeros
 
 Json = dict[str, Any]
 
@@ -67,9 +67,20 @@ def is_small(info: TensorInfo) -> bool:
     return int(np.prod([size or 1 for size in info.shape or ()], dtype=float)) <= MAX_SHOWN
 
 
+def sample(info: TensorInfo) -> Array:
+    """A tensor that the model takes: zeros, or empty strings; of a large one only the first, in as many dimensions."""
+    return zeros(info if is_small(info) else replace(info, shape=(1,) * len(info.shape or ())))
+
+
+def plain(array: Array) -> Any:
+    """A small array as numbers, strings and lists."""
+    value = array_to_json(array)
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
 def example(info: TensorInfo) -> Any:
-    """A tensor that the model takes; of a large one only the first number, in as many brackets."""
-    return array_to_json(zeros(info if is_small(info) else replace(info, shape=(1,) * len(info.shape or ()))))
+    """``sample`` as a client would write it."""
+    return plain(sample(info))
 
 
 def _element(info: TensorInfo) -> Json:
