@@ -23,7 +23,7 @@ CHECKS = (
     "response_headers_conformance",
 )
 CASES = 2_000
-PER_OPERATION = 100
+PER_OPERATION = 40
 SEED = 4
 
 

@@ -23,8 +23,8 @@ class Operation:
         tag: the group it is shown in: ``Pictures``, ``TensorFlow Serving``, ``Open Inference Protocol``...
         body: media type -> the type that validates such a body; pydantic describes it, examples included. A form is
             a model with a field a form field, ``Binary`` where that is a file.
+        body_required: False where a request may come without a body.
         query: the type that validates the query's parameters.
-        path: the type of the parameters in the path; without it they are what the route's converters say.
         headers: the type of the headers that matter to the route, by their names as aliases.
         answers: status -> the type of that answer's JSON body, or None for an empty one, or media type -> type where
             it is not JSON; errors that every route has need not be told.
@@ -34,8 +34,8 @@ class Operation:
     summary: str
     tag: str
     body: Mapping[str, Any] = field(default_factory=dict)
+    body_required: bool = True
     query: Any = None
-    path: Any = None
     headers: Any = None
     answers: Mapping[int, Any] = field(default_factory=dict)
     hidden: bool = False

@@ -5,12 +5,18 @@ Its operations are those of the protocols, with the model's name in the path.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from werkzeug.routing import Map
 
-from tf_serving_flask_app.apis.model_operations import infer_operation, predict_operation, tensorflow_serving_operation
+from tf_serving_flask_app.apis.model_operations import (
+    goes_in_json,
+    infer_operation,
+    predict_operation,
+    tensorflow_serving_operation,
+)
 from tf_serving_flask_app.apis.tensor_schemas import Json
 from tf_serving_flask_app.errors import ServingError, SignatureNotFound
 from tf_serving_flask_app.repository import Repository
@@ -35,7 +41,7 @@ def describe_models(repository: Repository, routes: Map) -> Iterator[Section]:
             continue
         tag = {"name": f"Model {name}", "description": _about(task)}
         operations = {
-            path: {"operationId": path.strip("/"), "tags": [tag["name"]], **operation}
+            path: {"operationId": re.sub(r"[^\w.-]+", "_", path.strip("/")), "tags": [tag["name"]], **operation}
             for path, operation in _operations(task)
             if adapter.test(path, "POST")
         }
@@ -62,5 +68,6 @@ def _operations(task: Task) -> Iterator[tuple[str, Json]]:
         pass
     else:
         yield f"/predict/{model.name}", predict_operation(task, signature)
-        yield f"/v2/models/{model.name}/infer", infer_operation(task, signature)
+        if goes_in_json(signature):
+            yield f"/v2/models/{model.name}/infer", infer_operation(task, signature)
     yield f"/v1/models/{model.name}:predict", tensorflow_serving_operation(model)

@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 
 from tf_serving_flask_app.apis.documentation import answer
-from tf_serving_flask_app.apis.open_inference_datatypes import datatype
+from tf_serving_flask_app.apis.open_inference_datatypes import BINARY_ONLY, datatype, is_sendable
 from tf_serving_flask_app.apis.tensor_schemas import (
     Json,
     answer_schema,
@@ -128,6 +128,12 @@ def _form_answers(signature: Signature) -> list[Json]:
     return [record_schema({"predictions": {"type": "array", "items": rows}}), record_schema({"outputs": columns})]
 
 
+def goes_in_json(signature: Signature) -> bool:
+    """Tell whether the Open Inference Protocol has a JSON form for all of a signature's tensors."""
+    tensors = [*signature.inputs.values(), *signature.outputs.values()]
+    return all(is_sendable(info.dtype) and datatype(info.dtype) not in BINARY_ONLY for info in tensors)
+
+
 def infer_operation(task: Task, signature: Signature) -> Json:
     """Describe `/v2/models/MODEL/infer` in JSON; a picture goes as its file's bytes, where the task decodes it."""
     inputs = list(signature.inputs.values())
@@ -138,7 +144,9 @@ def infer_operation(task: Task, signature: Signature) -> Json:
         "type": "object",
         "properties": {
             "id": {"type": "string"},
-            "inputs": {"type": "array", "items": {"anyOf": sent}, "minItems": len(inputs), "maxItems": len(inputs)},
+            "inputs": {"type": "array", "items": {"anyOf": sent}, "minItems": len(inputs), "maxItems": len(inputs)}
+            if sent
+            else {"type": "array", "maxItems": 0},
         },
         "required": ["inputs"],
     }
@@ -148,11 +156,12 @@ def infer_operation(task: Task, signature: Signature) -> Json:
             {"name": name, "shape": [1], "datatype": datatype(STRINGS), "data": [{"b64": PICTURE}]} for name in pictures
         ]
         examples["a picture"] = {"value": {"inputs": values}}
-    examples["tensors"] = {"value": {"inputs": [_tensor_example(info) for info in inputs]}}
+    if not pictures or all(map(is_small, inputs)):
+        examples["tensors"] = {"value": {"inputs": [_tensor_example(info) for info in inputs]}}
     answered = {"application/json": {"$ref": "#/components/schemas/InferenceResponse"}}
     return {
         "summary": f"Call {task.model.name} by the Open Inference Protocol",
-        "description": _note(inputs),
+        "description": "" if pictures else _note(inputs),
         "requestBody": {"required": True, "content": {"application/json": {"schema": body, "examples": examples}}},
         "responses": {"200": answer("OK", answered)},
     }
@@ -178,6 +187,6 @@ def _tensor_example(info: TensorInfo) -> Json:
 
 
 def _note(inputs: Iterable[TensorInfo]) -> str:
-    """Say that examples of large tensors are not whole."""
+    """Say so where the example of a large tensor is not whole."""
     cut = ", ".join(f"`{info}`" for info in inputs if not is_small(info))
-    return f"The example is cut short: this model takes {cut}." if cut else "The examples are answered as they are."
+    return f"The example is cut short: this model takes {cut}." if cut else ""

@@ -23,6 +23,7 @@ from tf_serving_flask_app import __version__
 from tf_serving_flask_app.apis.documentation import Operation, answer, documented, operation_of
 from tf_serving_flask_app.apis.errors import ErrorAnswer
 from tf_serving_flask_app.apis.model_documentation import describe_models
+from tf_serving_flask_app.apis.parameters import ModelPath
 from tf_serving_flask_app.apis.tensor_schemas import ENCODED_BYTES, Json
 from tf_serving_flask_app.apis.wire import json_response
 from tf_serving_flask_app.repository import Repository
@@ -191,17 +192,13 @@ def _operation(route: Route, schemas: Schemas, definitions: Json) -> Json:
         described["parameters"] = parameters
     if operation.body:
         content = {kind: {"schema": schemas[*here, "body", kind]} for kind in operation.body}
-        described["requestBody"] = {"required": True, "content": content}
+        described["requestBody"] = {"required": operation.body_required, "content": content}
     return described
 
 
 def _path_parameters(route: Route, definitions: Json) -> list[Json]:
-    """Describe the parameters in a path: by the operation's type, else as the words that they are."""
-    names = re.findall(r"{(\w+)}", route.path)
-    told = {each["name"]: each for each in _parameters("path", route.operation.path, definitions)}
-    return [
-        told.get(name, {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}) for name in names
-    ]
+    known = {each["name"]: each for each in _parameters("path", ModelPath, definitions)}
+    return [known[name] for name in re.findall(r"{(\w+)}", route.path)]
 
 
 def _parameters(where: str, kind: Any, definitions: Json) -> Iterator[Json]:

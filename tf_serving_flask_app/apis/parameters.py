@@ -12,9 +12,11 @@ ModelName = Annotated[str | None, Field(description="The model's name; may be le
 
 
 class ModelPath(BaseModel):
-    """The model in the path."""
+    """What paths name, in every protocol."""
 
     name: Annotated[str, Field(description="The model's name.")]
+    version: Annotated[str, Field(description="One of the model's versions: a whole number.", examples=["1"])]
+    label: Annotated[str, Field(description="A label that the spec gave one of the model's versions.")]
 
 
 class ModelQuery(BaseModel):

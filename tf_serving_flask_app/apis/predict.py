@@ -8,7 +8,7 @@ from flask import Blueprint, Response, request
 from pydantic import BaseModel, ConfigDict
 
 from tf_serving_flask_app.apis.documentation import Operation, documented
-from tf_serving_flask_app.apis.parameters import ModelName, ModelPath, ModelQuery
+from tf_serving_flask_app.apis.parameters import ModelName, ModelQuery
 from tf_serving_flask_app.apis.wire import json_response, read_json_object, request_context
 from tf_serving_flask_app.repository import Repository
 from tf_serving_flask_app.tasks.base import Field, Task
@@ -28,7 +28,6 @@ class PredictFields(BaseModel):
 PREDICT = Operation(
     "Call a model with its inputs as fields",
     "Predict",
-    path=ModelPath,
     query=ModelQuery,
     body={
         "application/json": PredictFields,
