@@ -84,19 +84,6 @@ def test_each_model_has_a_section_with_its_real_names_types_and_shapes(page: Bro
     assert "x: float32[-1]" in text
 
 
-def test_every_operation_can_be_opened(page: Browser) -> None:
-    shut = ".opblock:not(.is-open) .opblock-summary-control"
-    page.driver.execute_script(f"document.querySelectorAll('{shut}').forEach(each => each.click())")
-    WebDriverWait(page.driver, SHOWN_S).until(
-        lambda driver: (
-            len(driver.find_elements(By.CSS_SELECTOR, ".opblock .btn.execute"))
-            == len(driver.find_elements(By.CSS_SELECTOR, ".opblock"))
-        )
-    )
-
-    assert page.driver.find_elements(By.CSS_SELECTOR, ".errors-wrapper, .fallback") == []
-
-
 def test_an_example_of_a_model_is_answered_when_it_is_tried_out(page: Browser) -> None:
     assert execute(page, opened(page, "/predict/half_plus_two")) == (200, {"y": [2.0]})
 

@@ -22,6 +22,9 @@ from tf_serving_flask_app.errors import ServingError, SignatureNotFound
 from tf_serving_flask_app.repository import Repository
 from tf_serving_flask_app.tasks.base import Task
 
+PICTURE_ROUTES = {"classification": "/classify", "detection": "/detect"}
+"""The tasks that have a route of their own, which names the model beside the path."""
+
 
 @dataclass(frozen=True)
 class Section:
@@ -56,6 +59,8 @@ def _about(task: Task) -> str:
         takes = ", ".join(f"`{info}`" for info in signature.inputs.values()) or "nothing"
         gives = ", ".join(f"`{info}`" for info in signature.outputs.values()) or "nothing"
         lines.append(f"- `{signature.name}` takes {takes} and gives {gives}")
+    if model.spec.task in PICTURE_ROUTES:
+        lines += ["", f"Pictures: `POST {PICTURE_ROUTES[model.spec.task]}?modelname={model.name}`"]
     return "\n".join(lines)
 
 

@@ -54,7 +54,7 @@ def predict_operation(task: Task, signature: Signature) -> Json:
     answers = {"type": "object"} if task.model.spec.postprocess else record_schema(outputs)
     return {
         "summary": f"Call {task.model.name} with its inputs as fields",
-        "description": _note(inputs.values()),
+        "description": _note(inputs.values()) if "application/json" in content else "",
         "requestBody": {"required": True, "content": content},
         "responses": {"200": answer("OK", {"application/json": answers})},
     }
@@ -63,7 +63,7 @@ def predict_operation(task: Task, signature: Signature) -> Json:
 def _form_field(task: Task, info: TensorInfo) -> Json:
     kind = task.input_type(info)
     if kind in ("image", "file"):
-        return {"type": "string", "format": "binary", "description": f"{kind}, for {info}"}
+        return {"type": "string", "format": "binary", "description": f"A file; the input is {info}"}
     if kind == "text":
         return {"type": "string", "description": str(info)}
     text = orjson.dumps(example(info)).decode()
