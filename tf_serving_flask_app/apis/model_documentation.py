@@ -21,6 +21,7 @@ from tf_serving_flask_app.apis.tensor_schemas import Json
 from tf_serving_flask_app.errors import ServingError, SignatureNotFound
 from tf_serving_flask_app.repository import Repository
 from tf_serving_flask_app.tasks.base import Task
+from tf_serving_flask_app.tensors import PREDICT_METHOD
 
 PICTURE_ROUTES = {"classification": "/classify", "detection": "/detect"}
 """The tasks that have a route of their own, which names the model beside the path."""
@@ -75,4 +76,5 @@ def _operations(task: Task) -> Iterator[tuple[str, Json]]:
         yield f"/predict/{model.name}", predict_operation(task, signature)
         if goes_in_json(signature):
             yield f"/v2/models/{model.name}/infer", infer_operation(task, signature)
-    yield f"/v1/models/{model.name}:predict", tensorflow_serving_operation(model)
+    if any(signature.method == PREDICT_METHOD for signature in model.signatures.values()):
+        yield f"/v1/models/{model.name}:predict", tensorflow_serving_operation(task)

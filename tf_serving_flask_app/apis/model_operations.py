@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +22,6 @@ from tf_serving_flask_app.apis.tensor_schemas import (
     sample,
     tensor_schema,
 )
-from tf_serving_flask_app.model import Model
 from tf_serving_flask_app.tasks.base import Task
 from tf_serving_flask_app.tensors import PREDICT_METHOD, Signature, TensorInfo
 
@@ -75,20 +74,20 @@ def _or_item(batch: Json, single: Json) -> Json:
     return {"anyOf": [batch, single]}
 
 
-def tensorflow_serving_operation(model: Model) -> Json:
-    """Describe `/v1/models/MODEL:predict`, each signature in the row form and in the columnar form."""
+def tensorflow_serving_operation(task: Task) -> Json:
+    """Describe `/v1/models/MODEL:predict`: each signature, in the row form and in the columnar form."""
+    model = task.model
     signatures = [signature for signature in model.signatures.values() if signature.method == PREDICT_METHOD]
     bodies, answers, examples = [], [], {}
     for signature in signatures:
-        named: Json = {"signature_name": {"const": signature.name}}
-        for key, schema, value in _forms(signature):
-            whole = record_schema({**named, key: schema})
-            bodies.append(whole)
+        for key, schema, value in _forms(task, signature):
+            bodies.append(record_schema({"signature_name": {"const": signature.name}, key: schema}))
             examples[f"{signature.name}, {key}"] = {"value": {"signature_name": signature.name, key: value}}
         answers += _form_answers(signature)
+    shown = [info for each in signatures for info in each.inputs.values() if not task.takes_pictures(info.name)]
     return {
         "summary": f"Call {model.name} by TensorFlow Serving's protocol",
-        "description": _note(info for signature in signatures for info in signature.inputs.values()),
+        "description": _note(shown),
         "requestBody": {
             "required": True,
             "content": {"application/json": {"schema": {"anyOf": bodies}, "examples": examples}},
@@ -97,24 +96,36 @@ def tensorflow_serving_operation(model: Model) -> Json:
     }
 
 
-def _forms(signature: Signature) -> list[tuple[str, Json, Any]]:
+def _forms(task: Task, signature: Signature) -> list[tuple[str, Json, Any]]:
     """Key, schema and example of the forms in which a signature's inputs may come."""
     inputs = signature.inputs
     forms: list[tuple[str, Json, Any]] = []
     if inputs and all(info.shape != () for info in inputs.values()):
-        rows = record_schema({name: tensor_schema(item(info)) for name, info in inputs.items()})
-        row: Any = {name: example(item(info)) for name, info in inputs.items()}
-        if len(inputs) == 1:
-            (info,) = inputs.values()
-            rows, row = {"anyOf": [tensor_schema(item(info)), rows]}, example(item(info))
-        forms.append(("instances", {"type": "array", "items": rows, "minItems": 1}, [row]))
-    columns = record_schema({name: tensor_schema(info) for name, info in inputs.items()})
-    column: Any = {name: example(info) for name, info in inputs.items()}
-    if len(inputs) == 1:
-        (info,) = inputs.values()
-        columns, column = {"anyOf": [tensor_schema(info), columns]}, example(info)
-    forms.append(("inputs", columns, column))
+        rows = {name: _picture_or(task, item(info)) for name, info in inputs.items()}
+        schema, row = _only(rows)
+        forms.append(("instances", {"type": "array", "items": schema, "minItems": 1}, [row]))
+    schema, columns = _only({name: _picture_or(task, info) for name, info in inputs.items()})
+    forms.append(("inputs", schema, columns))
     return forms
+
+
+def _picture_or(task: Task, info: TensorInfo) -> tuple[Json, Any]:
+    """Schema and example of a tensor, or of a picture in its place; of a batch, a list of them."""
+    if not task.takes_pictures(info.name):
+        return tensor_schema(info), example(info)
+    batch = info.shape is None or len(info.shape) == 4
+    picture: Json = {"b64": PICTURE}
+    encoded = {"type": "array", "items": ENCODED, "minItems": 1} if batch else ENCODED
+    return {"anyOf": [encoded, tensor_schema(info)]}, [picture] if batch else picture
+
+
+def _only(fields: Mapping[str, tuple[Json, Any]]) -> tuple[Json, Any]:
+    """Schema and example of an object; of a single field, its value may stand for it."""
+    record = record_schema({name: schema for name, (schema, _) in fields.items()})
+    if len(fields) != 1:
+        return record, {name: value for name, (_, value) in fields.items()}
+    ((schema, value),) = fields.values()
+    return {"anyOf": [schema, record]}, value
 
 
 def _form_answers(signature: Signature) -> list[Json]:

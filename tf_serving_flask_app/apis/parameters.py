@@ -14,8 +14,8 @@ ModelName = Annotated[str | None, Field(description="The model's name; may be le
 class ModelPath(BaseModel):
     """What paths name, in every protocol."""
 
-    name: Annotated[str, Field(description="The model's name.")]
-    version: Annotated[str, Field(description="One of the model's versions: a whole number.", examples=["1"])]
+    name: Annotated[str, Field(description="The model's name.", pattern="^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    version: Annotated[str, Field(description="One of the model's versions.", pattern="^[0-9]{1,18}$", examples=["1"])]
     label: Annotated[str, Field(description="A label that the spec gave one of the model's versions.")]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from typing import IO, Any, cast
 
+import numpy as np
 import orjson
 from flask import Request, Response
 from flask import request as flask_request
@@ -38,10 +40,21 @@ def request_context() -> RequestContext:
     return cast(RequestContext, flask_request.environ["tf_serving.request"])
 
 
-def json_response(data: Any, status: int = 200) -> Response:
-    """Answer with JSON; arrays are encoded without a Python object per number, NaN and infinities as null."""
-    body = orjson.dumps(data, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
+def json_response(data: Any, status: int = 200, *, non_finite: bool = False) -> Response:
+    """Answer with JSON; arrays are encoded without a Python object per number.
+
+    NaN and infinities become null, or with ``non_finite`` the words ``NaN`` and ``Infinity``, which are not JSON.
+    """
+    if non_finite:
+        body = json.dumps(data, default=_plain, ensure_ascii=False).encode()
+    else:
+        body = orjson.dumps(data, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
     return Response(body, status=status, mimetype="application/json")
+
+
+def _plain(array: np.ndarray[Any, Any] | np.generic) -> Any:
+    """Python numbers that print as the array's own type does."""
+    return array.astype("U32").astype(float).tolist() if array.dtype == np.float32 else array.tolist()
 
 
 def read_json_object() -> dict[str, Any]:
@@ -69,9 +82,21 @@ def read_body() -> bytes:
 
 
 def parse_json(text: bytes) -> Any:
-    """Parse JSON.
+    """Parse JSON, in which a number may also be ``NaN``, ``Infinity`` or ``-Infinity``.
 
     Raises:
         ValueError: it is none; the text says where.
     """
-    return orjson.loads(text)
+    return json.loads(text)
+
+
+def parse_json_prefix(text: bytes) -> Any:
+    """Parse the JSON document that a text begins with, and pass over what follows it; see ``parse_json``.
+
+    Raises:
+        ValueError: there is none; the text says where.
+    """
+    try:
+        return json.JSONDecoder().raw_decode(text.decode().lstrip())[0]
+    except RecursionError as exc:
+        raise ValueError("nested too deeply") from exc
