@@ -22,13 +22,18 @@ CHECKS = (
     "content_type_conformance",
     "response_headers_conformance",
 )
+CONFIG = """
+[checks.not_a_server_error]
+expected-statuses = ["2xx", "3xx", "4xx", "501"]  # nothing here explains an answer (KServe's `:explain`)
+"""
 CASES = 2_000
-PER_OPERATION = 40
+PER_OPERATION = 15
 SEED = 4
 
 
 def test_thousands_of_made_up_requests_are_answered_as_documented(tmp_path: Path) -> None:
     (tmp_path / "numpy.spec").write_text(SPEC)
+    (tmp_path / "schemathesis.toml").write_text(CONFIG)
     with LiveServer("-s", tmp_path / "numpy.spec", environ={"WEB_CONCURRENCY": "1"}) as server:
         run = subprocess.run(
             [
@@ -39,7 +44,7 @@ def test_thousands_of_made_up_requests_are_answered_as_documented(tmp_path: Path
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=110,
             check=False,
         )
         server.stop()
@@ -48,5 +53,5 @@ def test_thousands_of_made_up_requests_are_answered_as_documented(tmp_path: Path
     ]
 
     assert run.returncode == 0, run.stdout + run.stderr
-    assert [status for status in statuses if status >= 500] == []
+    assert [status for status in statuses if status >= 500 and status != 501] == []
     assert len(statuses) >= CASES
