@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 OPERATIONS = frozenset({"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 """Paths that are answered also when every thread is busy and the queue is full."""
 
-SPOOL_SIZE = 2 << 20
-"""Bytes of a body that stay in memory; a picture of 299x299 pixels, as many networks take it, is 1.02 MiB in float32."""
+SPOOL_SIZE = 1 << 20
 READ_SIZE = 1 << 18
 
 
