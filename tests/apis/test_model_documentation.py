@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import jsonschema_rs
+import numpy as np
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.apis.test_openapi import check_answer
 from tests.conftest import COLORS, ECHO, HALF, MakeApp
+from tests.numpy_backends import HalfPlusTwo
 from tests.test_detection import DETECTOR
+from tf_serving_flask_app.spec import ModelSpec
+from tf_serving_flask_app.tensors import Signature, TensorInfo, Tensors
 
 Json = dict[str, Any]
 
@@ -89,3 +93,41 @@ def test_a_model_that_is_gone_is_not_told(make_app: MakeApp) -> None:
 
     assert [tag["name"] for tag in document["tags"] if tag["name"].startswith("Model")] == []
     assert "/predict/half" not in document["paths"]
+
+
+def test_the_signature_that_a_model_is_called_by_need_not_be_named_and_others_must(client: FlaskClient) -> None:
+    body = client.get("/openapi.json").get_json()["paths"]["/v1/models/kinds:predict"]["post"]["requestBody"]
+    forms = body["content"]["application/json"]["schema"]["anyOf"]
+    required = {form["properties"]["signature_name"]["const"]: form["required"] for form in forms}
+
+    assert required == {
+        "serving_default": ["inputs"],
+        "scalar": ["signature_name", "inputs"],
+        "free": ["signature_name", "inputs"],
+    }
+
+
+def test_what_a_protocol_cannot_carry_is_not_told(make_app: MakeApp) -> None:
+    app = make_app({**HALF, "backend": f"{__name__}:Odd"})
+    paths = app.test_client().get("/openapi.json").get_json()["paths"]
+    examples = paths["/v1/models/half:predict"]["post"]["requestBody"]["content"]["application/json"]["examples"]
+
+    assert {name.partition(",")[0] for name in examples} == {"numbers"}
+    assert "/v2/models/half/infer" not in paths
+
+
+class Odd(HalfPlusTwo):
+    """Has signatures that take nothing, halves, and serialized examples."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec)
+        inputs = {
+            "numbers": {"x": TensorInfo("x", np.dtype("float32"), (None,))},
+            "nothing": {},
+            "serving_default": {"x": TensorInfo("x", np.dtype("float16"), (None,))},
+            "examples": {"inputs": TensorInfo("inputs", np.dtype(object), (None,))},
+        }
+        self.signatures = {name: Signature(name, takes, inputs["numbers"]) for name, takes in inputs.items()}
+
+    def run(self, signature: str, inputs: Tensors) -> Tensors:
+        return dict(inputs)

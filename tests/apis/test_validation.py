@@ -65,7 +65,7 @@ def test_what_fits_is_taken() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [("a" * 61, repr("a" * 60)), ("\n", r"'\n'"), (1.5, "1.5"), ([1] * 99, str([1] * 99)[:60] + "..."), (None, "None")],
+    [("a" * 61, repr("a" * 60)), ("\n", r"'\n'"), (1.5, "1.5"), ([1] * 99, "[1, 1, 1, 1, 1, 1, ...]"), (None, "None")],
 )
 def test_a_wrong_value_is_quoted_in_part(value: Any, text: str) -> None:
     assert shown(value) == text

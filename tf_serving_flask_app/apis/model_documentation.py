@@ -15,13 +15,14 @@ from tf_serving_flask_app.apis.model_operations import (
     goes_in_json,
     infer_operation,
     predict_operation,
+    predict_signatures,
     tensorflow_serving_operation,
 )
 from tf_serving_flask_app.apis.tensor_schemas import Json
 from tf_serving_flask_app.errors import ServingError, SignatureNotFound
 from tf_serving_flask_app.repository import Repository
 from tf_serving_flask_app.tasks.base import Task
-from tf_serving_flask_app.tensors import PREDICT_METHOD
+from tf_serving_flask_app.tensors import Signature
 
 PICTURE_ROUTES = {"classification": "/classify", "detection": "/detect"}
 """The tasks that have a route of their own, which names the model beside the path."""
@@ -68,13 +69,14 @@ def _about(task: Task) -> str:
 def _operations(task: Task) -> Iterator[tuple[str, Json]]:
     """Path and operation of each way to call a model."""
     model = task.model
+    chosen: Signature | None
     try:
-        signature = model.signature()
+        chosen = model.signature()
     except SignatureNotFound:
-        pass
-    else:
-        yield f"/predict/{model.name}", predict_operation(task, signature)
-        if goes_in_json(signature):
-            yield f"/v2/models/{model.name}/infer", infer_operation(task, signature)
-    if any(signature.method == PREDICT_METHOD for signature in model.signatures.values()):
-        yield f"/v1/models/{model.name}:predict", tensorflow_serving_operation(task)
+        chosen = None
+    if chosen is not None:
+        yield f"/predict/{model.name}", predict_operation(task, chosen)
+        if goes_in_json(chosen):
+            yield f"/v2/models/{model.name}/infer", infer_operation(task, chosen)
+    if predict_signatures(task):
+        yield f"/v1/models/{model.name}:predict", tensorflow_serving_operation(task, chosen)

@@ -22,6 +22,8 @@ from tf_serving_flask_app.apis.tensor_schemas import (
     sample,
     tensor_schema,
 )
+from tf_serving_flask_app.apis.tfserving_examples import INPUTS
+from tf_serving_flask_app.apis.tfserving_values import TYPES
 from tf_serving_flask_app.tasks.base import Task
 from tf_serving_flask_app.tensors import PREDICT_METHOD, Signature, TensorInfo
 
@@ -74,19 +76,44 @@ def _or_item(batch: Json, single: Json) -> Json:
     return {"anyOf": [batch, single]}
 
 
-def tensorflow_serving_operation(task: Task) -> Json:
-    """Describe `/v1/models/MODEL:predict`: each signature, in the row form and in the columnar form."""
-    model = task.model
-    signatures = [signature for signature in model.signatures.values() if signature.method == PREDICT_METHOD]
+def predict_signatures(task: Task) -> list[Signature]:
+    """The signatures that TensorFlow Serving's protocol can call with tensors: they take some, in types that it has."""
+    return [
+        signature
+        for signature in task.model.signatures.values()
+        if signature.method == PREDICT_METHOD
+        and signature.inputs
+        and not _takes_examples(signature)
+        and all(info.dtype.name in TYPES for info in [*signature.inputs.values(), *signature.outputs.values()])
+    ]
+
+
+def _takes_examples(signature: Signature) -> bool:
+    """Tell whether it takes serialized ``tf.train.Example`` records, which ``:classify`` and ``:regress`` make.
+
+    A SavedModel of TensorFlow 2 tells that by the name of its one input only.
+    """
+    return signature.inputs.keys() == {INPUTS} and signature.inputs[INPUTS].dtype == STRINGS
+
+
+def tensorflow_serving_operation(task: Task, chosen: Signature | None) -> Json:
+    """Describe `/v1/models/MODEL:predict`: each signature, in the row form and in the columnar form.
+
+    Args:
+        task: the model.
+        chosen: the signature that need not be named.
+    """
+    signatures = predict_signatures(task)
     bodies, answers, examples = [], [], {}
     for signature in signatures:
         for key, schema, value in _forms(task, signature):
-            bodies.append(record_schema({"signature_name": {"const": signature.name}, key: schema}))
+            body = record_schema({"signature_name": {"const": signature.name}, key: schema})
+            bodies.append(body | {"required": [key]} if signature is chosen else body)
             examples[f"{signature.name}, {key}"] = {"value": {"signature_name": signature.name, key: value}}
         answers += _form_answers(signature)
     shown = [info for each in signatures for info in each.inputs.values() if not task.takes_pictures(info.name)]
     return {
-        "summary": f"Call {model.name} by TensorFlow Serving's protocol",
+        "summary": f"Call {task.model.name} by TensorFlow Serving's protocol",
         "description": _note(shown),
         "requestBody": {
             "required": True,
@@ -100,7 +127,7 @@ def _forms(task: Task, signature: Signature) -> list[tuple[str, Json, Any]]:
     """Key, schema and example of the forms in which a signature's inputs may come."""
     inputs = signature.inputs
     forms: list[tuple[str, Json, Any]] = []
-    if inputs and all(info.shape != () for info in inputs.values()):
+    if all(info.shape for info in inputs.values()):  # one of open rank may be a scalar, which has no rows
         rows = {name: _picture_or(task, item(info)) for name, info in inputs.items()}
         schema, row = _only(rows)
         forms.append(("instances", {"type": "array", "items": schema, "minItems": 1}, [row]))

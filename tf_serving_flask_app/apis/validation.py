@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any, TypeVar
 
 from flask import request
@@ -14,7 +15,7 @@ from tf_serving_flask_app.errors import InvalidInput
 Record = TypeVar("Record", bound=BaseModel)
 
 SHOWN = 60
-"""Characters of a wrong value that an error quotes."""
+"""Characters of a wrong text that an error quotes."""
 
 
 def read_query(kind: type[Record]) -> Record:
@@ -70,5 +71,4 @@ def sentence(exc: ValidationError) -> str:
 
 def shown(value: Any) -> str:
     """A wrong value as an error quotes it: the beginning of it."""
-    text = repr(value[:SHOWN]) if isinstance(value, str) else repr(value)
-    return text if len(text) <= SHOWN + 2 else f"{text[:SHOWN]}..."
+    return repr(value[:SHOWN]) if isinstance(value, str) else reprlib.repr(value)
