@@ -27,7 +27,7 @@ CONFIG = """
 expected-statuses = ["2xx", "3xx", "4xx", "501"]  # nothing here explains an answer (KServe's `:explain`)
 """
 CASES = 2_000
-PER_OPERATION = 15
+PER_OPERATION = 6
 SEED = 4
 
 
