@@ -170,6 +170,29 @@ class BrightBoxInFrame(BrightBox):
     pixels = True
 
 
+class Kinds(Backend):
+    """Gives back tensors of several kinds and ranks, by three signatures."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.version = spec.version or 1
+        inputs = {
+            "flag": TensorInfo("flag", np.dtype(bool), (None,)),
+            "byte": TensorInfo("byte", np.dtype("uint8"), (None, 2)),
+            "number": TensorInfo("number", np.dtype("float64"), (None, None)),
+            "text": TensorInfo("text", np.dtype(object), (None, 1)),
+        }
+        scalar = {"scalar": TensorInfo("scalar", np.dtype("int32"), ())}
+        free = {"free": TensorInfo("free", np.dtype("float32"), None)}
+        self.signatures = {
+            "serving_default": Signature("serving_default", inputs, inputs),
+            "scalar": Signature("scalar", scalar, scalar),
+            "free": Signature("free", free, free),
+        }
+
+    def run(self, signature: str, inputs: Tensors) -> Tensors:
+        return dict(inputs)
+
+
 class Typed(Backend):
     """A signature for each type that gives its input ``x`` back as ``y``, and others whose outputs are odd."""
 

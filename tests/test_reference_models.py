@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from tests.apis.test_model_documentation import json_examples
+from tests.apis.test_openapi import check_answer
 from tf_serving_flask_app.app import create_app
 from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.spec_file import load_spec
@@ -213,3 +215,14 @@ def test_what_is_not_a_saved_model_is_refused(test_data: Path, tmp_path: Path) -
     models = load_spec(path, test_data / "models").models
     with pytest.raises(ConfigurationError, match=r"bad_half_plus_two/00000123: not a SavedModel: it has no saved_m"):
         create_app(Settings.from_environ({}), models)
+
+
+def test_the_examples_of_the_documentation_are_answered_as_it_says(client: FlaskClient) -> None:
+    document = client.get("/openapi.json").get_json()
+    examples = json_examples(document)
+
+    assert {path for path, _ in examples} >= {"/predict/half_plus_two", "/v2/models/mobilenet/infer"}
+    for (path, name), body in examples.items():
+        response = client.post(path, json=body)
+        assert response.status_code == 200, (path, name, response.text)
+        check_answer(document, "post", path, 200, response.get_json())

@@ -9,9 +9,11 @@ from werkzeug.debug import DebuggedApplication
 
 from tf_serving_flask_app.apis import (
     detections,
+    docs,
     images,
     metrics_text,
     open_inference,
+    openapi,
     operations,
     predict,
     statistics,
@@ -63,8 +65,10 @@ def create_app(
     app.register_blueprint(images.create_blueprint(repository, settings.image_folder))
     app.register_blueprint(detections.create_blueprint(repository))
     app.register_blueprint(predict.create_blueprint(repository))
-    app.register_blueprint(open_inference.create_blueprint(repository))
     app.register_blueprint(tfserving.create_blueprint(repository))
+    app.register_blueprint(open_inference.create_blueprint(repository))
+    app.register_blueprint(openapi.create_blueprint(repository))
+    app.register_blueprint(docs.create_blueprint())
     register_error_handlers(app)
 
     if settings.profile:

@@ -1,47 +1,71 @@
-"""Requests as pydantic types: the sentence where they do not fit."""
+"""What a client is told of a request that does not fit its type: one sentence, with the field and what it takes."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
-from tf_serving_flask_app.apis.validation import validate
+from tf_serving_flask_app.apis.validation import shown, validate
 from tf_serving_flask_app.errors import InvalidInput
 
 
 class Inner(BaseModel):
-    number: int
+    size: Annotated[int, Field(ge=1)] = 1
 
 
-class Outer(BaseModel):
-    inner: list[Inner]
+class Order(BaseModel):
+    """A request of each kind of field."""
 
-    @field_validator("inner")
+    name: str
+    color: Literal["red", "blue"] = "red"
+    parts: list[Inner] = []
+    picture: str = ""
+
+    @field_validator("picture")
     @classmethod
-    def _some(cls, value: list[Inner]) -> list[Inner]:
-        if not value:
-            raise ValueError("Send at least one.")
+    def _picture(cls, value: str) -> str:
+        if value == "no":
+            raise ValueError("must be a picture")
         return value
 
-
-def test_what_fits_is_a_record() -> None:
-    assert validate(Outer, {"inner": [{"number": 1}]}).inner[0].number == 1
+    @model_validator(mode="after")
+    def _whole(self) -> Order:
+        if self.name == "nobody":
+            raise ValueError("Name somebody, nobody is not here.")
+        return self
 
 
 @pytest.mark.parametrize(
-    ("data", "sentence"),
+    ("data", "text"),
     [
-        ({}, "'inner' is missing; send it."),
-        ({"inner": []}, "Send at least one."),
-        ({"inner": 1}, "'inner' should be a valid list, not 1."),
-        ({"inner": [{"number": "x" * 100}]}, f"not '{'x' * 60}'."),
-        ({"inner": [{"number": list(range(100))}]}, "'inner.0.number' should be a valid integer, not [0, 1, 2,"),
+        ({}, "'name' is missing; send it."),
+        ({"name": 5}, "'name' should be a valid string, not 5."),
+        ({"name": "a", "color": "green"}, "'color' should be 'red' or 'blue', not 'green'."),
+        ({"name": "a", "parts": [{}, {"size": 0}]}, "'parts.1.size' should be greater than or equal to 1, not 0."),
+        ({"name": "a", "parts": [{"size": "x" * 99}]}, "an integer, not '" + "x" * 60 + "'."),
+        ({"name": "a", "picture": "no"}, "'picture' must be a picture."),
+        ({"name": "nobody"}, "Name somebody, nobody is not here."),
+        ([], "The request should be a valid dictionary or instance of Order, not []."),
     ],
 )
-def test_the_first_thing_to_change_is_told(data: Any, sentence: str) -> None:
+def test_the_first_fault_is_told_in_one_sentence(data: Any, text: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        validate(Outer, data)
+        validate(Order, data)
 
-    assert sentence in str(caught.value)
+    assert str(caught.value).endswith(text)
+
+
+def test_what_fits_is_taken() -> None:
+    order = validate(Order, {"name": "a", "parts": [{"size": "3"}], "more": 1})
+
+    assert order == Order(name="a", parts=[Inner(size=3)])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("a" * 61, repr("a" * 60)), ("\n", r"'\n'"), (1.5, "1.5"), ([1] * 99, "[1, 1, 1, 1, 1, 1, ...]"), (None, "None")],
+)
+def test_a_wrong_value_is_quoted_in_part(value: Any, text: str) -> None:
+    assert shown(value) == text

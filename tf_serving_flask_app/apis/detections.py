@@ -3,17 +3,103 @@
 from __future__ import annotations
 
 import base64
-import math
 import time
-from typing import Any
+from typing import Annotated, Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 
-from tf_serving_flask_app.apis.uploads import lead_to_page, model_name, uploaded_picture
-from tf_serving_flask_app.apis.wire import json_response, read_json_object, request_context
-from tf_serving_flask_app.errors import InvalidInput
+from tf_serving_flask_app.apis.documentation import Operation, documented
+from tf_serving_flask_app.apis.parameters import ModelName, ModelQuery, Share
+from tf_serving_flask_app.apis.uploads import RAW_BODIES, TO_PAGE, PictureForm, lead_to_page, read_picture
+from tf_serving_flask_app.apis.validation import read_json
+from tf_serving_flask_app.apis.wire import json_response, request_context
 from tf_serving_flask_app.repository import Repository
 from tf_serving_flask_app.tasks.detection import Detection, Detector
+
+MinConfidence = Annotated[
+    Share, Field(description="Report detections from this score on; else the spec's, else the setting's.")
+]
+
+
+def _decode_base64(image: Any) -> bytes:
+    """Decode base64 with or without a data URL's head."""
+    if not isinstance(image, str) or not image:
+        raise ValueError("must be a picture's bytes in base64")
+    if image.startswith("data:"):
+        image = image.partition(",")[2]
+    try:
+        # Some encoders break lines, and some leave the padding out.
+        text = "".join(image.split()).rstrip("=")
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError as exc:
+        raise ValueError(f"is not base64: {exc}") from exc
+
+
+class DetectOptions(ModelQuery):
+    """What may go with a picture, in the query or in the form."""
+
+    min_confidence: MinConfidence = None
+
+
+class DetectForm(PictureForm, DetectOptions):
+    """A form with a picture."""
+
+
+class ImageDetectionRequest(BaseModel):
+    """A picture in JSON."""
+
+    model_name: ModelName = None
+    threshold: MinConfidence = None
+    image: Annotated[
+        bytes,
+        BeforeValidator(_decode_base64),
+        WithJsonSchema({"type": "string", "contentEncoding": "base64"}),
+        Field(description="The picture in base64, with or without the head of a data URL."),
+    ]
+
+
+ClassId = Annotated[int, Field(description="As the label map counts.")]
+Label = Annotated[str | None, Field(description="The class's name, if it has one.")]
+Side = Annotated[float, Field(ge=0, le=1)]
+
+
+class Found(BaseModel):
+    """One object in the picture."""
+
+    class_id: Annotated[ClassId, Field(alias="class")]
+    label: Label
+    confidence: float
+    bounding_box: Annotated[
+        tuple[Side, Side, Side, Side],
+        Field(description="x1, y1, x2, y2 as shares of the upright picture's width and height."),
+    ]
+
+
+class HitBox(BaseModel):
+    """A box, as shares of the upright picture's width and height."""
+
+    x1: Side
+    y1: Side
+    x2: Side
+    y2: Side
+
+
+class ImageDetection(BaseModel):
+    """One object in the picture."""
+
+    class_id: ClassId
+    score: float
+    class_label: Label
+    hit_box: HitBox
+
+
+class ImageDetectionAnswer(BaseModel):
+    """The objects, best first, and how long it took."""
+
+    detections: list[ImageDetection]
+    controller_time: Annotated[float, Field(description="Seconds in all.")]
+    tfserve_time: Annotated[float, Field(description="Seconds of these in the model.")]
 
 
 def create_blueprint(repository: Repository) -> Blueprint:
@@ -21,26 +107,41 @@ def create_blueprint(repository: Repository) -> Blueprint:
     blueprint = Blueprint("detections", __name__)
 
     @blueprint.post("/detect")
+    @documented(
+        Operation(
+            "Find the objects in a picture, best first",
+            "Pictures",
+            query=DetectOptions,
+            body={"multipart/form-data": DetectForm, **RAW_BODIES},
+            answers={200: list[Found]},
+        )
+    )
     def detect() -> Response:
-        detector = repository.find(model_name(), Detector)
-        asked = request.form.get("min_confidence") or request.args.get("min_confidence")
-        detections = detector.detect(uploaded_picture(), request_context(), _share("min_confidence", asked))
+        sent = read_picture(DetectForm)
+        detector = repository.find(sent.modelname, Detector)
+        detections = detector.detect(sent.file, request_context(), sent.min_confidence)
         return json_response([detect_answer(detection) for detection in detections])
 
     @blueprint.get("/detect")
+    @documented(TO_PAGE)
     def detect_in_a_browser() -> Response:
         return lead_to_page()
 
     @blueprint.post("/imageDetection")
+    @documented(
+        Operation(
+            "Find the objects in a picture that comes in JSON",
+            "Pictures",
+            body={"application/json": ImageDetectionRequest},
+            answers={200: ImageDetectionAnswer},
+        )
+    )
     def image_detection() -> Response:
         began = time.perf_counter()
-        body = read_json_object()
-        name = body.get("model_name")
-        if name is not None and not isinstance(name, str):
-            raise InvalidInput("'model_name' must be a string.")
+        body = read_json(ImageDetectionRequest)
         context = request_context()
-        detector = repository.find(name or None, Detector)
-        detections = detector.detect(_picture(body), context, _share("threshold", body.get("threshold")))
+        detector = repository.find(body.model_name or None, Detector)
+        detections = detector.detect(body.image, context, body.threshold)
         return json_response(
             {
                 "detections": [image_detection_answer(detection) for detection in detections],
@@ -70,35 +171,3 @@ def image_detection_answer(detection: Detection) -> dict[str, Any]:
         "class_label": detection.label,
         "hit_box": dict(zip(("x1", "y1", "x2", "y2"), detection.box, strict=True)),
     }
-
-
-def _share(name: str, value: Any) -> float | None:
-    """A score to compare with, as a form or a JSON body has it; None where there is none."""
-    if value is None or value == "":
-        return None
-    try:
-        share = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else math.nan
-    except ValueError:
-        share = math.nan
-    if not 0 <= share <= 1:
-        raise InvalidInput(f"{name!r} must be a number from 0 to 1, not {str(value)[:60]!r}.")
-    return share
-
-
-def _picture(body: dict[str, Any]) -> bytes:
-    """The picture in a JSON body, base64 with or without a data URL's head.
-
-    Raises:
-        InvalidInput: there is none, or it is no base64.
-    """
-    image = body.get("image")
-    if not isinstance(image, str) or not image:
-        raise InvalidInput("'image' must be a picture's bytes in base64.")
-    if image.startswith("data:"):
-        image = image.partition(",")[2]
-    try:
-        # Some encoders break lines, and some leave the padding out.
-        text = "".join(image.split()).rstrip("=")
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except ValueError as exc:
-        raise InvalidInput(f"'image' is not base64: {exc}.") from exc

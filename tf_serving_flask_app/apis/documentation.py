@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
+
+from pydantic import WithJsonSchema
 
 View = TypeVar("View", bound=Callable[..., Any])
+
+Binary = Annotated[bytes, WithJsonSchema({"type": "string", "format": "binary"})]
+"""A body, or a file of a form, that is bytes and not text."""
 
 
 @dataclass(frozen=True)
@@ -16,17 +21,33 @@ class Operation:
     Attributes:
         summary: one line.
         tag: the group it is shown in: ``Pictures``, ``TensorFlow Serving``, ``Open Inference Protocol``...
-        body: media type -> the type that validates such a body; pydantic describes it, examples included.
+        body: media type -> the type that validates such a body; pydantic describes it, examples included. A form is
+            a model with a field a form field, ``Binary`` where that is a file.
+        body_required: False where a request may come without a body.
         query: the type that validates the query's parameters.
-        answers: status -> the type of that answer's JSON body, or None for an empty one; errors that every route has
-            need not be told.
+        headers: the type of the headers that matter to the route, by their names as aliases.
+        answers: status -> the type of that answer's JSON body, or None for an empty one, or media type -> type where
+            it is not JSON; errors that every route has need not be told.
+        hidden: True for a route that is nothing to document, such as a page's static files.
     """
 
     summary: str
     tag: str
     body: Mapping[str, Any] = field(default_factory=dict)
+    body_required: bool = True
     query: Any = None
+    headers: Any = None
     answers: Mapping[int, Any] = field(default_factory=dict)
+    hidden: bool = False
+
+
+def answer(description: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Write an answer in OpenAPI's way: media type -> JSON Schema."""
+    headers = {"X-Request-Id": {"$ref": "#/components/headers/X-Request-Id"}}
+    described: dict[str, Any] = {"description": description, "headers": headers}
+    if content:
+        described["content"] = {media_type: {"schema": schema} for media_type, schema in content.items()}
+    return described
 
 
 def documented(operation: Operation) -> Callable[[View], View]:
@@ -37,3 +58,9 @@ def documented(operation: Operation) -> Callable[[View], View]:
         return view
 
     return note
+
+
+def operation_of(view: Callable[..., Any]) -> Operation | None:
+    """What was noted at a view, if anything."""
+    operation: Operation | None = getattr(view, "operation", None)
+    return operation

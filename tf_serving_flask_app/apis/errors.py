@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import Annotated
 
 from flask import Flask, Response, request
+from pydantic import BaseModel, Field
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 from werkzeug.exceptions import NotFound as NoSuchPath
 
@@ -36,6 +38,12 @@ STATUS: Mapping[type[ServingError], int] = {
     NotReady: 503,
     DeadlineExceeded: 504,
 }
+
+
+class ErrorAnswer(BaseModel):
+    """Why a request was not answered."""
+
+    error: Annotated[str, Field(description="One sentence that says what to change.")]
 
 
 def register_error_handlers(app: Flask) -> None:

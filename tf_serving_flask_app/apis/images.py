@@ -5,16 +5,55 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
+from pydantic import BaseModel, Field, model_validator
 
-from tf_serving_flask_app.apis.uploads import lead_to_page, model_name, uploaded_picture
+from tf_serving_flask_app.apis.documentation import Operation, documented
+from tf_serving_flask_app.apis.parameters import ModelName, ModelQuery
+from tf_serving_flask_app.apis.uploads import RAW_BODIES, TO_PAGE, PictureForm, lead_to_page, read_picture
+from tf_serving_flask_app.apis.validation import read_query
 from tf_serving_flask_app.apis.wire import json_response, request_context
-from tf_serving_flask_app.errors import AccessDenied, InvalidInput, NotFound
+from tf_serving_flask_app.errors import AccessDenied, NotFound
 from tf_serving_flask_app.repository import Repository
 from tf_serving_flask_app.tasks.classification import Classification, Prediction
+
+
+class ClassificationQuery(BaseModel):
+    """A picture on the server."""
+
+    file_name: Annotated[
+        str | None, Field(description="The picture's path inside the server's image folder.", examples=["star.jpg"])
+    ] = None
+    file_path: Annotated[str | None, Field(description="The same as `file_name`.")] = None
+    modelname: ModelName = None
+
+    @model_validator(mode="after")
+    def _names_a_picture(self) -> ClassificationQuery:
+        if not (self.file_name or self.file_path):
+            raise ValueError("Name a picture on the server: /classification?file_name=PATH.")
+        return self
+
+
+Confidence = Annotated[float | None, Field(description="Null where the model's own score is no number.")]
+
+
+class RankedClass(BaseModel):
+    """One of the best classes."""
+
+    index: Annotated[int, Field(alias="class", description="The class's index in the model's output.")]
+    label: Annotated[str | None, Field(description="Its name, if the model has labels.")]
+    confidence: Confidence
+
+
+class ClassifyAnswer(BaseModel):
+    """The best class, and the best few of them."""
+
+    name: Annotated[str, Field(alias="class", description="The best class's name, or its index if it has none.")]
+    confidence: Confidence
+    predictions: Annotated[list[RankedClass], Field(description="Best first, as many as `top_k` of the spec says.")]
 
 
 def create_blueprint(repository: Repository, image_folder: Path) -> Blueprint:
@@ -22,22 +61,40 @@ def create_blueprint(repository: Repository, image_folder: Path) -> Blueprint:
     blueprint = Blueprint("images", __name__)
 
     @blueprint.post("/classify")
+    @documented(
+        Operation(
+            "Name what is in a picture",
+            "Pictures",
+            query=ModelQuery,
+            body={"multipart/form-data": PictureForm, **RAW_BODIES},
+            answers={200: ClassifyAnswer},
+        )
+    )
     def classify() -> Response:
-        model = repository.find(model_name(), Classification)
-        predictions = model.classify(uploaded_picture(), request_context())
+        sent = read_picture(PictureForm)
+        model = repository.find(sent.modelname, Classification)
+        predictions = model.classify(sent.file, request_context())
         return json_response(classify_answer(predictions, model.model.spec.top_k))
 
     @blueprint.get("/classify")
+    @documented(TO_PAGE)
     def classify_in_a_browser() -> Response:
         return lead_to_page()
 
     @blueprint.get("/classification")
+    @documented(
+        Operation(
+            "Name what is in a picture that is on the server, with the probability of every label",
+            "Pictures",
+            query=ClassificationQuery,
+            answers={200: dict[str, Confidence]},
+        )
+    )
     def classification() -> Response:
-        model = repository.find(model_name(), Classification)
-        name = request.args.get("file_name") or request.args.get("file_path")
-        if not name:
-            raise InvalidInput("Name a picture on the server: /classification?file_name=PATH.")
-        predictions = model.classify(read_inside(image_folder, name), request_context())
+        query = read_query(ClassificationQuery)
+        model = repository.find(query.modelname, Classification)
+        picture = read_inside(image_folder, query.file_name or query.file_path or "")
+        predictions = model.classify(picture, request_context())
         return json_response(probabilities(predictions))
 
     return blueprint

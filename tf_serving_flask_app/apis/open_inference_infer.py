@@ -7,12 +7,17 @@ import time
 from flask import Blueprint, Response, request
 
 from tf_serving_flask_app.apis.compression import compress
-from tf_serving_flask_app.apis.documentation import Operation, documented
+from tf_serving_flask_app.apis.documentation import Binary, Operation, documented
 from tf_serving_flask_app.apis.open_inference_binary import JSON_LENGTH_HEADER, split_body
 from tf_serving_flask_app.apis.open_inference_inputs import read_inputs, read_raw_input
 from tf_serving_flask_app.apis.open_inference_outputs import Answer, check_outputs, write_answer
 from tf_serving_flask_app.apis.open_inference_requests import TAG, find_task, parse_request
-from tf_serving_flask_app.apis.open_inference_types import InferenceRequest, InferenceResponse, RequestParameters
+from tf_serving_flask_app.apis.open_inference_types import (
+    InferenceHeaders,
+    InferenceRequest,
+    InferenceResponse,
+    RequestParameters,
+)
 from tf_serving_flask_app.apis.wire import read_body, request_context
 from tf_serving_flask_app.context import RequestContext
 from tf_serving_flask_app.repository import Repository
@@ -29,8 +34,9 @@ def create_blueprint(repository: Repository) -> Blueprint:
         Operation(
             "Call a model",
             TAG,
-            body={"application/json": InferenceRequest, "application/octet-stream": bytes},
-            answers={200: InferenceResponse},
+            body={"application/json": InferenceRequest, "application/octet-stream": Binary},
+            headers=InferenceHeaders,
+            answers={200: {"application/json": InferenceResponse, "application/octet-stream": Binary}},
         )
     )
     def infer(name: str, version: str | None = None) -> Response:

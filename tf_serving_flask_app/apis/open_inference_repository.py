@@ -44,6 +44,7 @@ def create_blueprint(repository: Repository) -> Blueprint:
             "The models in the repository",
             TAG,
             body={"application/json": RepositoryIndexRequest},
+            body_required=False,
             answers={200: list[RepositoryModel]},
         )
     )
@@ -64,7 +65,11 @@ def create_blueprint(repository: Repository) -> Blueprint:
     @blueprint.post("/repository/models/<name>/load")
     @documented(
         Operation(
-            "Load a model, or load it anew", TAG, body={"application/json": LoadRequest}, answers={200: dict[str, Any]}
+            "Load a model, or load it anew",
+            TAG,
+            body={"application/json": LoadRequest},
+            body_required=False,
+            answers={200: dict[str, Any]},
         )
     )
     def load(name: str) -> Response:
@@ -79,7 +84,13 @@ def create_blueprint(repository: Repository) -> Blueprint:
 
     @blueprint.post("/repository/models/<name>/unload")
     @documented(
-        Operation("Unload a model", TAG, body={"application/json": UnloadRequest}, answers={200: dict[str, Any]})
+        Operation(
+            "Unload a model",
+            TAG,
+            body={"application/json": UnloadRequest},
+            body_required=False,
+            answers={200: dict[str, Any]},
+        )
     )
     def unload(name: str) -> Response:
         _read(UnloadRequest)

@@ -109,6 +109,16 @@ class InferenceRequest(_Record):
     )
 
 
+class InferenceHeaders(BaseModel):
+    """What is said of a call beside its body."""
+
+    json_length: Size = Field(
+        None,
+        alias="Inference-Header-Content-Length",
+        description="Bytes of the body that are JSON, where tensors follow; 0: the body is the one input's tensor.",
+    )
+
+
 class ResponseOutput(BaseModel):
     """One output tensor."""
 

@@ -2,15 +2,60 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from flask import Blueprint, Response
+from pydantic import BaseModel, Field
 
 from tf_serving_flask_app import __version__
+from tf_serving_flask_app.apis.documentation import Operation, documented
 from tf_serving_flask_app.apis.wire import json_response
 from tf_serving_flask_app.repository import Repository
 from tf_serving_flask_app.tasks.base import Task
 from tf_serving_flask_app.tensors import Signature
+
+
+class TensorAnswer(BaseModel):
+    """What an input takes or an output gives."""
+
+    dtype: Annotated[str, Field(examples=["float32"])]
+    shape: Annotated[
+        list[int] | None, Field(description="-1 for any length; null where the rank is open.", examples=[[-1, 3]])
+    ]
+
+
+class SignatureAnswer(BaseModel):
+    """One way to call a model."""
+
+    inputs: dict[str, TensorAnswer]
+    outputs: dict[str, TensorAnswer]
+
+
+class ModelAnswer(BaseModel):
+    """One model."""
+
+    name: str
+    version: str
+    task: Annotated[str, Field(examples=["classification", "detection", "tensor"])]
+    signatures: dict[str, SignatureAnswer]
+
+
+class IndexAnswer(BaseModel):
+    """What is served."""
+
+    name: Literal["tf_serving_flask_app"]
+    version: str
+    models: list[ModelAnswer]
+
+
+class HealthAnswer(BaseModel):
+    """How the server fares."""
+
+    status: Literal["alive", "ready", "not ready", "draining"]
+    models: Annotated[
+        dict[str, dict[str, str]],
+        Field(description="Each model's versions with their states.", examples=[{"shapes": {"1": "AVAILABLE"}}]),
+    ]
 
 
 def create_blueprint(repository: Repository) -> Blueprint:
@@ -18,6 +63,7 @@ def create_blueprint(repository: Repository) -> Blueprint:
     blueprint = Blueprint("operations", __name__)
 
     @blueprint.get("/")
+    @documented(Operation("What is served", "Server", answers={200: IndexAnswer}))
     def index() -> Response:
         return json_response(
             {
@@ -28,10 +74,14 @@ def create_blueprint(repository: Repository) -> Blueprint:
         )
 
     @blueprint.get("/livez")
+    @documented(Operation("Whether the process is alive", "Server", answers={200: HealthAnswer}))
     def livez() -> Response:
         return json_response({"status": "alive", "models": repository.states()})
 
     @blueprint.get("/readyz")
+    @documented(
+        Operation("Whether all models are loaded and warm", "Server", answers={200: HealthAnswer, 503: HealthAnswer})
+    )
     def readyz() -> Response:
         status = "ready" if repository.ready else "draining" if repository.draining else "not ready"
         response = json_response({"status": status, "models": repository.states()}, 200 if repository.ready else 503)

@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, request
+from typing import Any
 
+from flask import Blueprint, Response, request
+from pydantic import BaseModel, ConfigDict
+
+from tf_serving_flask_app.apis.documentation import Operation, documented
+from tf_serving_flask_app.apis.parameters import ModelName, ModelQuery
 from tf_serving_flask_app.apis.wire import json_response, read_json_object, request_context
 from tf_serving_flask_app.repository import Repository
 from tf_serving_flask_app.tasks.base import Field, Task
+
+
+class PredictFields(BaseModel):
+    """The model's inputs by name, each a number, a text, a nested list, or in a form a file.
+
+    The model's own signature says which inputs these are: see its section.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    modelname: ModelName = None
+
+
+PREDICT = Operation(
+    "Call a model with its inputs as fields",
+    "Predict",
+    query=ModelQuery,
+    body={
+        "application/json": PredictFields,
+        "multipart/form-data": PredictFields,
+        "application/x-www-form-urlencoded": PredictFields,
+    },
+    answers={200: dict[str, Any]},
+)
 
 
 def create_blueprint(repository: Repository) -> Blueprint:
@@ -15,6 +44,7 @@ def create_blueprint(repository: Repository) -> Blueprint:
 
     @blueprint.post("/predict")
     @blueprint.post("/predict/<name>")
+    @documented(PREDICT)
     def predict(name: str | None = None) -> Response:
         fields = _fields()
         named = name or request.args.get("modelname") or None

@@ -182,6 +182,7 @@ def create_blueprint(repository: Repository) -> Blueprint:
 
     views = {"predict": predict, "classify": classify, "regress": regress, "explain": explain, "metadata": metadata}
 
+    @documented(Operation("", "", hidden=True))
     def every_other_path(rest: str) -> Response:
         """TensorFlow Serving's paths in another case or encoding, and all that it calls malformed."""
         target = parse_path(request.method, raw_path())

@@ -1,33 +1,58 @@
-"""What a request for a picture's evaluation holds: the picture and the model's name."""
+"""What a request for a picture's evaluation holds: the picture, and what goes with it."""
 
 from __future__ import annotations
 
+from typing import Annotated, Any, TypeVar
+
 from flask import Response, redirect, request
+from pydantic import Field, model_validator
 from werkzeug.exceptions import MethodNotAllowed
 
-from tf_serving_flask_app.errors import InvalidInput
+from tf_serving_flask_app.apis.documentation import Binary, Operation
+from tf_serving_flask_app.apis.parameters import ModelQuery
+from tf_serving_flask_app.apis.validation import filled, validate
 
 
-def model_name() -> str | None:
-    """The model that the request names, in its form or its query."""
-    return request.form.get("modelname") or request.args.get("modelname") or None
+class PictureForm(ModelQuery):
+    """A form with a picture."""
+
+    file: Annotated[Binary, Field(description="The picture: JPEG, PNG, GIF, BMP, WebP or TIFF.")]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_a_file(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        if "file" not in fields:
+            raise ValueError(
+                "No picture in the request; send it as the file 'file' of a multipart form"
+                " (curl -F file=@picture.jpg), or as the body with Content-Type image/jpeg and the like."
+            )
+        return fields
 
 
-def uploaded_picture() -> bytes:
-    """The picture in a request: the form's ``file``, or the whole body.
+Form = TypeVar("Form", bound=PictureForm)
+
+RAW_BODIES = {"image/*": Binary, "application/octet-stream": Binary}
+"""The bodies that are a picture and nothing else."""
+
+
+def read_picture(kind: type[Form]) -> Form:
+    """Read a picture, the form's ``file`` or the whole body, with what goes with it, the form's or else the query's.
 
     Raises:
         InvalidInput: there is none; the text says how to send one.
     """
-    if request.mimetype.startswith("image/") or request.mimetype == "application/octet-stream":
-        return request.get_data(cache=False)
-    if upload := request.files.get("file"):
-        picture: bytes = upload.read()
-        return picture
-    raise InvalidInput(
-        "No picture in the request; send it as the file 'file' of a multipart form (curl -F file=@picture.jpg), or as"
-        " the body with Content-Type image/jpeg and the like."
-    )
+    raw = request.mimetype.startswith("image/") or request.mimetype == "application/octet-stream"
+    fields = filled(request.args) | ({} if raw else filled(request.form))
+    fields.pop("file", None)  # a text is no picture
+    if raw:
+        fields["file"] = request.get_data(cache=False)
+    elif upload := request.files.get("file"):
+        fields["file"] = upload.read()
+    return validate(kind, fields)
+
+
+TO_PAGE = Operation("Lead a browser to the page; a program is told to POST", "Pictures", answers={302: None})
+"""The documentation of ``lead_to_page``."""
 
 
 def lead_to_page() -> Response:
