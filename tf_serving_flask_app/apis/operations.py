@@ -23,6 +23,7 @@ def create_blueprint(repository: Repository) -> Blueprint:
             {
                 "name": "tf_serving_flask_app",
                 "version": __version__,
+                "status": "alive",  # all that KServe's V1 client looks for
                 "models": [_describe(task) for task in repository],
             }
         )
