@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import ml_dtypes  # noqa: F401  # makes "bfloat16" a name that NumPy knows
 import numpy as np
 
 from tf_serving_flask_app.backends.base import Backend
@@ -70,6 +71,38 @@ class Echo(Backend):
 
     def run(self, signature: str, inputs: Tensors) -> Tensors:
         return dict(inputs)
+
+
+class Same(Backend):
+    """Gives back what it gets, under the names, types and shapes that the spec says of its inputs."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.version = spec.version or 1
+        tensors = {
+            name: TensorInfo(name, np.dtype(tensor.dtype or "float32"), tensor.shape)
+            for name, tensor in spec.inputs.items()
+        }
+        self.signatures = {"serving_default": Signature("serving_default", tensors, tensors)}
+
+    def run(self, signature: str, inputs: Tensors) -> Tensors:
+        return dict(inputs)
+
+
+class Swallow(Same):
+    """Does nothing with an input of any size, to see what the way to a model costs."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec)
+        self.signatures = {
+            "serving_default": Signature(
+                "serving_default",
+                self.signatures["serving_default"].inputs,
+                {"count": TensorInfo("count", np.dtype("int64"), (1,))},
+            )
+        }
+
+    def run(self, signature: str, inputs: Tensors) -> Tensors:
+        return {"count": np.array([sum(array.size for array in inputs.values())], np.int64)}
 
 
 class Gate(HalfPlusTwo):
