@@ -22,7 +22,7 @@ MAX_LINES = 300
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("",),
     ("errors",),
-    ("context", "imports", "cores", "json_arrays"),
+    ("context", "imports", "cores", "json_arrays", "json_encoder"),
     ("settings", "scaling", "placement"),
     ("images", "label_map"),
     ("labels",),

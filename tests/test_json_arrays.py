@@ -1,10 +1,11 @@
-"""JSON text with large lists of numbers: the values are those of Python's own parser, and the faults those of orjson."""
+"""JSON text with large lists of numbers: its values are those of Python's own parser, its faults those of orjson."""
 
 from __future__ import annotations
 
 import json
 import math
 import random
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -123,18 +124,30 @@ def test_a_broken_document_is_refused_where_orjson_refuses_it(document: Any, dat
     for _ in range(data.draw(st.integers(1, 2))):
         place = data.draw(st.integers(0, len(text)))
         text[place : place + data.draw(st.integers(0, 2))] = data.draw(st.sampled_from(list(map(bytes, BREAKS))))
-    try:
-        expected = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        with pytest.raises(JsonError) as caught:
-            parse_json(bytes(text))
-        if text.strip() and "UTF-8" not in error.msg:
-            assert (caught.value.reason, caught.value.offset) == (error.msg, len(error.doc[: error.pos].encode()))
-    else:
+    fault = fault_of(orjson.loads, bytes(text))
+
+    assert fault_of(parse_json, bytes(text)) == fault
+    if fault is None:
         value = parse_json(bytes(text))
-        assert repr(plain(value)) == repr(as_parsed(value, expected))
+        assert repr(plain(value)) == repr(as_parsed(value, orjson.loads(text)))
 
 
+def fault_of(parse: Callable[[bytes], Any], text: bytes) -> tuple[str, int | None] | None:
+    """What is wrong with a text, and where in bytes, in orjson's words or ours; None where nothing is."""
+    try:
+        parse(text)
+    except orjson.JSONDecodeError as error:
+        if not text.strip():
+            return "The document is empty", None
+        if "UTF-8" in error.msg:
+            return "The text is not UTF-8", len(text.decode(errors="surrogateescape").split(NOT_UTF8)[0].encode())
+        return error.msg, len(error.doc[: error.pos].encode())
+    except JsonError as error:
+        return error.reason, error.offset
+    return None
+
+
+NOT_UTF8 = b"\xff".decode(errors="surrogateescape")
 BREAKS = (
     b"",
     b"[",
@@ -366,5 +379,11 @@ def test_strings_full_of_backslashes_and_quotes_end_where_they_end() -> None:
         assert plain(parse_json(json.dumps(document).encode())) == document
 
 
+@pytest.mark.parametrize("text", ["[NaN]", "[1,2,3,4,Infinity]", '{"x": [1.5,NaN,2,3]}', '{"x": -Infinity}'])
+def test_strict_json_has_no_names_of_numbers(text: str) -> None:
+    with pytest.raises(JsonError):
+        parse_json(text.encode(), non_finite=False)
+
+
 def test_an_empty_list_is_no_array() -> None:
-    assert array_of_list(b"[ [ ], [ ] ]") is None
+    assert array_of_list(b"[ [ ], [ ] ]", non_finite=True) is None

@@ -69,8 +69,12 @@ class Cut:
     value: Array | float
 
 
-def parse_json(text: bytes) -> Any:
-    """Parse a JSON document; ``NaN``, ``Infinity`` and ``-Infinity`` are numbers, too.
+def parse_json(text: bytes, *, non_finite: bool = True) -> Any:
+    """Parse a JSON document.
+
+    Args:
+        text: in UTF-8.
+        non_finite: take ``NaN``, ``Infinity`` and ``-Infinity``, which JSON does not have but many programs write.
 
     Returns:
         Python values, as orjson gives them: integers beyond 64 bits are floats, and of equal keys the last one counts.
@@ -81,11 +85,11 @@ def parse_json(text: bytes) -> Any:
     Raises:
         JsonError: it is none.
     """
-    cuts = list(_long_lists(text)) if len(text) >= SHORTEST_BYTES else []
+    cuts = list(_long_lists(text, non_finite)) if len(text) >= SHORTEST_BYTES else []
     try:
         return _parse_around(text, cuts)
     except JsonError:
-        names = list(_not_finite(text, cuts))
+        names = list(_not_finite(text, cuts)) if non_finite else []
         if not names:
             raise
     return _parse_around(text, sorted(cuts + names, key=lambda cut: cut.start))
@@ -192,7 +196,7 @@ def _not_finite(text: bytes, cuts: list[Cut]) -> Iterator[Cut]:
             yield Cut(found.start(), found.end(), VALUES[found[0]])
 
 
-def _long_lists(text: bytes) -> Iterator[Cut]:
+def _long_lists(text: bytes, non_finite: bool) -> Iterator[Cut]:
     """The long lists that are the only ones between two strings or objects, which is where tensors are."""
     for strings, (start, stop) in enumerate(_outside_strings(text)):
         if strings > BYTES_PER_STRING + start // BYTES_PER_STRING:
@@ -206,11 +210,11 @@ def _long_lists(text: bytes) -> Iterator[Cut]:
             found = text.find(brace, begin, stop)
             stop = found if found >= 0 else stop
         end = text.rfind(b"]", begin, stop) + 1
-        if end - begin >= SHORTEST_BYTES and (array := array_of_list(text[begin:end])) is not None:
+        if end - begin >= SHORTEST_BYTES and (array := array_of_list(text[begin:end], non_finite)) is not None:
             yield Cut(begin, end, array)
 
 
-def array_of_list(text: bytes) -> Array | None:
+def array_of_list(text: bytes, non_finite: bool) -> Array | None:
     """Parse a list of numbers; None where it is something else, or its rows are not of equal length."""
     parser = simdjson.Parser()
     try:
@@ -218,7 +222,8 @@ def array_of_list(text: bytes) -> Array | None:
     except RuntimeError:  # nested too deep
         return None
     except ValueError:
-        return _array_with_stand_ins(text) if b"NaN" in text or b"Infinity" in text else None
+        named = non_finite and (b"NaN" in text or b"Infinity" in text)
+        return _array_with_stand_ins(text) if named else None
     shape, first = [], parsed
     while isinstance(first, simdjson.Array):
         if not len(first):
@@ -264,7 +269,7 @@ def _array_with_stand_ins(text: bytes) -> Array | None:
         wanted[float(stand_in)] = VALUES[name], text.count(name)
         # In blanks, so that what it joined to is not a number either now.
         text = text.replace(name, b" " + stand_in + b" ")
-    array = array_of_list(text)
+    array = array_of_list(text, non_finite=False)
     if array is None:
         return None
     for number, (value, count) in wanted.items():
