@@ -15,7 +15,7 @@ OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 def encode_json(data: Any, *, non_finite: bool = False) -> bytes:
     """Encode a value whose arrays are contiguous and of numbers, as ``tensors.array_to_json`` makes them.
 
-    Each float is written with the fewest digits that its own type needs.
+    Each float is written with the fewest digits that its own type needs, a float16 as float32.
 
     Args:
         data: the value.
