@@ -22,7 +22,7 @@ MAX_LINES = 300
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("",),
     ("errors",),
-    ("context", "imports", "cores"),
+    ("context", "imports", "cores", "json_arrays", "json_encoder"),
     ("settings", "scaling", "placement"),
     ("images", "label_map"),
     ("labels",),
@@ -54,6 +54,7 @@ HOMES = {
     "tensorflow_serving": ("backends",),
     "grpc": ("backends",),
     "urllib3": ("backends",),
+    "simdjson": ("json_arrays",),
     "flask": ("apis", "app"),
     "eventlet": ("gunicorn",),
     "gevent": ("gunicorn",),

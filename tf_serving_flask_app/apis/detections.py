@@ -74,7 +74,7 @@ def image_detection_answer(detection: Detection) -> dict[str, Any]:
 
 def _share(name: str, value: Any) -> float | None:
     """A score to compare with, as a form or a JSON body has it; None where there is none."""
-    if value is None or value == "":
+    if value is None or (isinstance(value, str) and not value):
         return None
     try:
         share = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else math.nan
