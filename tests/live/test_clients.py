@@ -31,7 +31,7 @@ models:
     image: {scale: inception, resize: stretch}
     labels: mobilenet_v1_025_128/labels.txt
 """
-SHOWS = {"coral_parrot.jpg": "macaw", "triton_mug.jpg": "coffee mug", "grace_hopper.jpg": "military uniform"}
+SHOWS = {"coral_parrot.jpg": "macaw", "triton_mug.jpg": "coffee mug", "grace_hopper.jpg": "bow tie, bow-tie, bowtie"}
 MUG = "coffee mug"
 MUG_CLASS = 505
 
