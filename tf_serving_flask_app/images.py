@@ -99,6 +99,11 @@ class ImageInput:
                 " scale: raw."
             )
 
+    @property
+    def channels(self) -> int:
+        """Numbers a pixel."""
+        return 1 if self.color == "grayscale" else 3
+
     def tensor(self, data: bytes) -> np.ndarray:
         """Decode a picture and make it the model's input, see ``from_image``.
 

@@ -27,6 +27,11 @@ class Model:
         """What the model takes and gives, by signature name."""
         return self._backend.signatures
 
+    @property
+    def platform(self) -> str:
+        """See ``Backend.platform``."""
+        return self._backend.platform
+
     def signature(self, name: str | None = None) -> Signature:
         """Find a signature; without a name the one that the spec chose; where it chose none, the model's only one.
 

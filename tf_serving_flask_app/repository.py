@@ -81,13 +81,7 @@ def settle(spec: ModelSpec, settings: Settings) -> ModelSpec:
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """How one version of a model fares.
-
-    Attributes:
-        version: decimal digits; what the spec asks for where nothing is loaded yet.
-        state: in TensorFlow Serving's words: START, LOADING, AVAILABLE, UNLOADING, END, UNKNOWN.
-        error: why it is not available, or empty.
-    """
+    """How one version of a model fares, in TensorFlow Serving's words, and why it is not available."""
 
     version: str
     state: str
@@ -99,8 +93,6 @@ class Entry:
     """What is known of one model.
 
     Attributes:
-        spec: as settled.
-        kind: its task's class.
         task: None until it is loaded; one that was loaded stays while the model is away, and says so when called.
         state: in TensorFlow Serving's words.
         reason: why it is not available, as far as it matters whether that was logged.
@@ -233,6 +225,14 @@ class Repository:
         if not isinstance(task, kind):
             raise NotReady(f"Model {name!r} is not ready yet: it is {state}; try again later.", state)
         return task
+
+    def load(self, name: str, deadline_s: float) -> None:
+        """Load a model, or load it anew."""
+        raise InvalidInput(f"Model {name!r} cannot be loaded through the API yet.")
+
+    def unload(self, name: str, deadline_s: float) -> None:
+        """Unload a model."""
+        raise InvalidInput(f"Model {name!r} cannot be unloaded through the API yet.")
 
     def drain(self) -> None:
         """Say from now on that the server is not ready, so that balancers send no more."""

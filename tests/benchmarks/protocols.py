@@ -32,7 +32,10 @@ CONNECTIONS = 2
 """One request is on its way while another is worked on."""
 
 SHAPE = (1, 299, 299, 3)
-SPEC = 'models: [{name: nothing, backend: "numpy_backends:FirstPixel", path: .}]'
+SPEC = """
+models:
+  - {name: swallow, backend: "numpy_backends:Swallow", path: ., inputs: {image: {shape: [-1, 299, 299, 3]}}}
+"""
 MODES = {
     "eventlet": {"WEB_CONCURRENCY": "1", "FLASK_WORKER_CLASS": "eventlet"},
     "gthread": {"WEB_CONCURRENCY": "1", "FLASK_WORKER_CLASS": "gthread"},
@@ -100,7 +103,7 @@ def loads(mode: dict[str, str]) -> Iterator[dict[str, Load]]:
     header = json.dumps({"inputs": [sent]}).encode()
     with ExitStack() as servers:
         folder = Path(servers.enter_context(tempfile.TemporaryDirectory()))
-        spec = folder / "nothing.spec"
+        spec = folder / "swallow.spec"
         spec.write_text(SPEC)
         server = servers.enter_context(LiveServer("-s", spec, environ=mode))
         bare = servers.enter_context(
@@ -109,12 +112,12 @@ def loads(mode: dict[str, str]) -> Iterator[dict[str, Load]]:
         yield {
             BINARY: post(
                 server.url,
-                "/v2/models/nothing/infer",
+                "/v2/models/swallow/infer",
                 header + tensor.tobytes(),
                 Content_Type="application/octet-stream",
                 Inference_Header_Content_Length=str(len(header)),
             ),
-            JSON: post(server.url, "/v1/models/nothing:predict", text, Content_Type="application/json"),
+            JSON: post(server.url, "/v1/models/swallow:predict", text, Content_Type="application/json"),
             BARE: post(bare.url, "/predict", text, Content_Type="application/json"),
         }
 

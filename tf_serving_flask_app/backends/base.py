@@ -26,6 +26,9 @@ class Backend(ABC):
     version: int
     """The version that was loaded; set by ``__init__``."""
 
+    platform: ClassVar[str] = "custom"
+    """What runs the model and in which format, in the words of the Open Inference Protocol."""
+
     remote: ClassVar[bool] = False
     """True where the model lives in another server and so comes and goes: making a ``Backend`` of it may then also
     raise ``NotReady`` or ``RemoteFailed``, and is tried again and again."""

@@ -24,6 +24,8 @@ SIDE_OPERATIONS = PLACEHOLDERS | {"Assert", "NoOp", "PlaceholderWithDefault", "C
 class FrozenGraph(TensorFlowSession):
     """Serves a frozen graph under the spec's one signature."""
 
+    platform = "tensorflow_graphdef"
+
     def __init__(self, spec: ModelSpec) -> None:
         """Load the graph; inputs and outputs that the spec leaves out are found in it."""
         import tensorflow as tf

@@ -27,6 +27,8 @@ KERAS_2 = "tf_keras"
 class KerasModel(TensorFlowSession):
     """Serves a Keras model's call as one signature, frozen."""
 
+    platform = "tensorflow_keras"
+
     @classmethod
     def before_fork(cls) -> None:
         """Import TensorFlow and Keras."""

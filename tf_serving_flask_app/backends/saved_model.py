@@ -30,6 +30,8 @@ class SavedModel(TensorFlowSession):
     the signatures only read plain variables, these are folded into constants and the model runs as a frozen graph.
     """
 
+    platform = "tensorflow_savedmodel"
+
     def __init__(self, spec: ModelSpec) -> None:
         """Load the version that the spec names, else the latest."""
         import tensorflow as tf

@@ -26,6 +26,7 @@ WARM_UP_TIMEOUT_S = 10.0
 class TensorFlowServing(Backend):
     """Serves a model that lives elsewhere as if it were here: its signatures are asked for once, when it is loaded."""
 
+    platform = "tensorflow_savedmodel"
     remote = True
     takes_any_shape = True
 

@@ -32,6 +32,8 @@ class TFLiteModel(Backend):
     the memory of more models; the cores are kept busy by the worker processes, and by ``intra_op_threads`` in one.
     """
 
+    platform = "tensorflow_tflite"
+
     @classmethod
     def before_fork(cls) -> None:
         """Import the runtime; where it is not installed, loading a model says so."""

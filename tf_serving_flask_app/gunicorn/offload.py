@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from _typeshed import OptExcInfo
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-OPERATIONS = frozenset({"/livez", "/readyz", "/metrics"})
+OPERATIONS = frozenset({"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 """Paths that are answered also when every thread is busy and the queue is full."""
 
 

@@ -104,10 +104,14 @@ class Task(ABC):
         """Tell whether an input may come as strings that hold encoded pictures, in place of the model's own numbers."""
         return False
 
+    def class_label(self, output: str, index: int) -> str | None:
+        """Name the class whose score an output holds at an index, where it has a name."""
+        return None
+
     def infer(
         self, inputs: Tensors, context: RequestContext, signature: str | None = None, *, any_shape: bool = False
     ) -> Tensors:
-        """Answer a call with raw tensors, for the protocols that carry these; the hooks are not part of it.
+        """Answer a call with raw tensors, for the protocols that carry these; of the hooks, only pictures see any.
 
         Args:
             inputs: arrays as the signature takes them, or, where ``takes_pictures`` says so, strings.

@@ -56,6 +56,10 @@ class Classification(PictureTask):
             order = np.argsort(-scores.astype(np.float64), kind="stable")  # -1 is 255 in uint8
             return [Prediction(index, self.label(index), scores[index]) for index in order.tolist()]
 
+    def class_label(self, output: str, index: int) -> str | None:
+        """Name a class, where the output is that of the scores."""
+        return self.label(index) if output == self._output.name else None
+
     def _check_labels(self, classes: int) -> None:
         if self._labels is not None and len(self._labels) < classes:
             raise ConfigurationError(

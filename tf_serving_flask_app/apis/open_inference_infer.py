@@ -1,0 +1,89 @@
+"""Calling a model by the Open Inference Protocol: `/v2/models/M[/versions/V]/infer`."""
+
+from __future__ import annotations
+
+import time
+
+from flask import Blueprint, Response, request
+
+from tf_serving_flask_app.apis.compression import compress
+from tf_serving_flask_app.apis.documentation import Operation, documented
+from tf_serving_flask_app.apis.open_inference_binary import JSON_LENGTH_HEADER, split_body
+from tf_serving_flask_app.apis.open_inference_inputs import read_inputs, read_raw_input
+from tf_serving_flask_app.apis.open_inference_outputs import Answer, check_outputs, write_answer
+from tf_serving_flask_app.apis.open_inference_requests import TAG, find_task, parse_request
+from tf_serving_flask_app.apis.open_inference_types import InferenceRequest, InferenceResponse, RequestParameters
+from tf_serving_flask_app.apis.wire import read_body, request_context
+from tf_serving_flask_app.context import RequestContext
+from tf_serving_flask_app.repository import Repository
+from tf_serving_flask_app.tasks.base import Task
+
+
+def create_blueprint(repository: Repository) -> Blueprint:
+    """Make the route."""
+    blueprint = Blueprint("infer", __name__)
+
+    @blueprint.post("/models/<name>/infer")
+    @blueprint.post("/models/<name>/versions/<version>/infer")
+    @documented(
+        Operation(
+            "Call a model",
+            TAG,
+            body={"application/json": InferenceRequest, "application/octet-stream": bytes},
+            answers={200: InferenceResponse},
+        )
+    )
+    def infer(name: str, version: str | None = None) -> Response:
+        """Tensors in and out, in JSON or as bytes behind it.
+
+        The header `Inference-Header-Content-Length` says how many bytes of the body are JSON, where tensors follow
+        it; the answer has it too, where it has such tensors. With 0 the whole body is the model's one input.
+        """
+        task = find_task(repository, name, version)
+        answer = answer_call(task, read_body(), request.headers.get(JSON_LENGTH_HEADER), request_context())
+        return response(answer)
+
+    return blueprint
+
+
+def answer_call(task: Task, body: bytes, json_length: str | None, context: RequestContext) -> Answer:
+    """Read a call, run the model, write its answer.
+
+    Args:
+        task: the model.
+        body: the request's.
+        json_length: the header that says how much of it is JSON.
+        context: the request's.
+
+    Raises:
+        InvalidInput: the request does not fit the protocol or the model.
+    """
+    with context.stage("decode"):
+        text, binary = split_body(body, json_length)
+        if json_length is not None and not text:
+            asked = InferenceRequest(inputs=[], parameters=RequestParameters(binary_data_output=True))
+            signature = task.model.signature()
+            inputs = read_raw_input(binary, task, signature)
+        else:
+            asked = parse_request(InferenceRequest, text)
+            signature = task.model.signature(asked.parameters.signature_name)
+            check_outputs(asked.outputs or (), signature.outputs, task.model.name)
+            inputs = read_inputs(asked.inputs, binary, task, signature)
+    if asked.parameters.timeout:
+        context.deadline = min(context.deadline, time.monotonic() + asked.parameters.timeout / 1e6)
+    outputs = task.infer(inputs, context, signature.name)
+    with context.stage("postprocess"):
+        return write_answer(asked, outputs, task)
+
+
+def response(answer: Answer) -> Response:
+    """Send an answer, compressed where the client accepts that and it is worth it."""
+    body, coding = compress(answer.body, request.accept_encodings)
+    mimetype = "application/json" if answer.json_length is None else "application/octet-stream"
+    made = Response(body, mimetype=mimetype)
+    if answer.json_length is not None:
+        made.headers[JSON_LENGTH_HEADER] = str(answer.json_length)
+    if coding is not None:
+        made.headers["Content-Encoding"] = coding
+        made.headers["Vary"] = "Accept-Encoding"
+    return made

@@ -1,0 +1,55 @@
+"""What every route of the Open Inference Protocol reads alike: the JSON, and which model and version are meant."""
+
+from __future__ import annotations
+
+import re
+
+from tf_serving_flask_app.apis.validation import Record, validate
+from tf_serving_flask_app.errors import InvalidInput
+from tf_serving_flask_app.json_arrays import parse_json
+from tf_serving_flask_app.repository import Repository
+from tf_serving_flask_app.tasks.base import Task
+
+TAG = "Open Inference Protocol"
+
+VERSION = re.compile(r"[0-9]{1,18}")
+
+
+def parse_request(kind: type[Record], text: bytes) -> Record:
+    """Parse a body's JSON and validate it.
+
+    Raises:
+        InvalidInput: it is no JSON, or does not fit.
+    """
+    try:
+        data = parse_json(text)
+    except ValueError as exc:
+        raise InvalidInput(f"failed to parse the request JSON buffer: {exc}") from exc
+    if not isinstance(data, dict):
+        raise InvalidInput("failed to parse the request JSON buffer: it must be an object")
+    return validate(kind, data)
+
+
+def find_task(repository: Repository, name: str, version: str | None) -> Task:
+    """Find a model; without a version the one that is served as the latest.
+
+    Raises:
+        InvalidInput: the version is no number.
+        ServingError: see ``Repository.find``.
+    """
+    return repository.find(name, Task, version=version_number(version))
+
+
+def version_number(text: str | None) -> int | None:
+    """Read a version in a path.
+
+    Raises:
+        InvalidInput: it is no number.
+    """
+    if text is None:
+        return None
+    if not VERSION.fullmatch(text):
+        raise InvalidInput(
+            f"failed to get model version from specified version string {text!r}, version should be a whole number"
+        )
+    return int(text)
