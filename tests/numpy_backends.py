@@ -85,7 +85,7 @@ class Same(Backend):
         self.signatures = {"serving_default": Signature("serving_default", tensors, tensors)}
 
     def run(self, signature: str, inputs: Tensors) -> Tensors:
-        return dict(inputs)
+        return {name: inputs[name] for name in self.signatures[signature].outputs}
 
 
 class Swallow(Same):
@@ -168,3 +168,72 @@ class BrightBoxInFrame(BrightBox):
 
     side = 64
     pixels = True
+
+
+class Typed(Backend):
+    """A signature for each type that gives its input ``x`` back as ``y``, and others whose outputs are odd."""
+
+    types = ("float32", "float64", "float16", "bool", "object", "int8", "int16", "int32", "int64")
+    unsigned = ("uint8", "uint16", "uint32", "uint64")
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.version = spec.version or 1
+        text = np.dtype(object)
+        x = TensorInfo("x", FLOAT, None)
+        pair = {"a": TensorInfo("a", FLOAT, (None,)), "b": TensorInfo("b", text, (None,))}
+        examples = {"inputs": TensorInfo("inputs", text, (None,))}
+        shapes: dict[str, tuple[dict[str, TensorInfo], tuple[str, ...]]] = {
+            "pair": (pair, ("a", "b")),
+            "texts": ({name: TensorInfo(name, text, (None,)) for name in ("a", "b")}, ("a", "b")),
+            "bytes": ({"x": TensorInfo("x", text, None)}, ("y_bytes",)),
+            "scalar": ({"x": x}, ("n",)),
+            "uneven": ({"x": x}, ("p", "q")),
+            "nothing": ({"x": x}, ("y",)),
+            "non_finite": ({"x": x}, ("y",)),
+            "half": ({"x": x}, ("y",)),
+            "fails": ({"x": x}, ("y",)),
+            "classify": (examples, ("classes", "scores")),
+            "labels": (examples, ("classes",)),
+            "misshapen": (examples, ("scores",)),
+            "mistyped": (examples, ("scores",)),
+            "regress": (examples, ("outputs",)),
+            "three": (examples, ("classes", "scores", "more")),
+        }
+        for name in (*self.types, *self.unsigned):
+            shapes[name] = ({"x": TensorInfo("x", np.dtype(name), None)}, ("y",))
+        self.signatures = {
+            name: Signature(name, inputs, {output: TensorInfo(output, FLOAT, None) for output in outputs})
+            for name, (inputs, outputs) in shapes.items()
+        }
+
+    def run(self, signature: str, inputs: Tensors) -> Tensors:
+        x = next(iter(inputs.values()))
+        match signature:
+            case "pair" | "texts":
+                return dict(inputs)
+            case "bytes":
+                return {"y_bytes": x}
+            case "scalar":
+                return {"n": np.array(x.size)}
+            case "uneven":
+                return {"p": x, "q": np.concatenate([x, x])}
+            case "nothing":
+                return {"y": x[:0]}
+            case "non_finite":
+                return {"y": np.array([np.nan, np.inf, -np.inf, 0.1], FLOAT)}
+            case "half":
+                return {"y": x.astype(np.float16)}
+            case "fails":
+                raise BackendFailed("secret internals")
+            case "classify" | "three":
+                scores = np.array([[len(each), 0.1] for each in x], FLOAT)
+                return {"classes": np.array([[b"bytes", b"tenth"]] * len(x), object), "scores": scores}
+            case "labels":
+                return {"classes": np.array([[b"caf\xc3\xa9", b"\xff"]] * len(x), object)}
+            case "misshapen":
+                return {"scores": np.zeros(len(x), FLOAT)}
+            case "mistyped":
+                return {"scores": np.zeros((len(x), 1))}
+            case "regress":
+                return {"outputs": np.array([len(each) for each in x], FLOAT)}
+        return {"y": x}

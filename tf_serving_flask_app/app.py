@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from flask import Flask
 from werkzeug.debug import DebuggedApplication
 
-from tf_serving_flask_app.apis import detections, images, open_inference, operations, predict
+from tf_serving_flask_app.apis import detections, images, open_inference, operations, predict, tfserving
 from tf_serving_flask_app.apis.errors import register_error_handlers
 from tf_serving_flask_app.apis.wire import ServingRequest
 from tf_serving_flask_app.observability.access import AccessLog
@@ -46,6 +46,7 @@ def create_app(settings: Settings, models: Sequence[ModelSpec], *, skip_failing:
     app.register_blueprint(images.create_blueprint(repository, settings.image_folder))
     app.register_blueprint(detections.create_blueprint(repository))
     app.register_blueprint(predict.create_blueprint(repository))
+    app.register_blueprint(tfserving.create_blueprint(repository))
     app.register_blueprint(open_inference.create_blueprint(repository))
     register_error_handlers(app)
 

@@ -15,6 +15,7 @@
     ├── Overloaded               too many requests wait already
     ├── NotReady                 the model is not loaded yet, or the server is stopping
     ├── DeadlineExceeded         the answer would come too late
+    ├── Unsupported              a protocol has this, but not here
     ├── RemoteFailed             the model server behind a model failed, or cannot be reached
     └── BackendFailed            the model, or a hook around it, failed on input that looked right
 
@@ -100,6 +101,10 @@ class NotReady(ServingError):
 
 class DeadlineExceeded(ServingError):
     """The request's deadline passed before its answer was there."""
+
+
+class Unsupported(ServingError):
+    """The request is right by its protocol, but asks for what is not done here."""
 
 
 class RemoteFailed(ServingError):

@@ -51,7 +51,7 @@ class JsonError(ValueError):
 
     Attributes:
         reason: what is wrong.
-        offset: where, in bytes from the text's begin; None for an empty text.
+        offset: where, in bytes from the text's begin; None for an empty text, and one that is nested too deeply.
     """
 
     def __init__(self, reason: str, offset: int | None) -> None:
@@ -96,16 +96,18 @@ def parse_json(text: bytes, *, non_finite: bool = True) -> Any:
 
 
 def parse_json_prefix(text: bytes) -> Any:
-    """Parse the first JSON document of a text and ignore what follows, as TensorFlow Serving does.
+    """Parse the first JSON document of a text and ignore what follows, as TensorFlow Serving does; see ``parse_json``.
 
     Raises:
-        JsonError: it does not begin with one.
+        JsonError: it does not begin with one; the reason is in the words of Python's parser, which tells more.
     """
     try:
         return parse_json(text)
-    except JsonError:
+    except JsonError as exc:
+        if exc.offset is None:
+            raise
         end = _end_of_first_document(text)
-        if end in (None, len(text)):
+        if end == len(text):
             raise
         return parse_json(text[:end])
 
@@ -280,11 +282,17 @@ def _array_with_stand_ins(text: bytes) -> Array | None:
     return array
 
 
-def _end_of_first_document(text: bytes) -> int | None:
+def _end_of_first_document(text: bytes) -> int:
     decoded = text.decode("utf-8", "surrogateescape")
     begin = len(decoded) - len(decoded.lstrip(" \t\r\n"))
     try:
         _, end = json.JSONDecoder(parse_int=float).raw_decode(decoded, begin)
-    except (ValueError, RecursionError):
-        return None
-    return len(decoded[:end].encode("utf-8", "surrogateescape"))
+    except json.JSONDecodeError as exc:
+        raise JsonError(exc.msg, _bytes_before(decoded, exc.pos)) from None
+    except RecursionError:
+        raise JsonError("nested too deeply", None) from None
+    return _bytes_before(decoded, end)
+
+
+def _bytes_before(decoded: str, position: int) -> int:
+    return len(decoded[:position].encode("utf-8", "surrogateescape"))

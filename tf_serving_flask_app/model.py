@@ -77,8 +77,16 @@ class Model:
                         f"model {self.name!r}: the spec says {name!r} has shape {shape}, but it is {info.shape_text}."
                     )
 
-    def run(self, inputs: Tensors, context: RequestContext, signature: str | None = None) -> Tensors:
+    def run(
+        self, inputs: Tensors, context: RequestContext, signature: str | None = None, *, any_shape: bool = False
+    ) -> Tensors:
         """Answer one call within the request's deadline.
+
+        Args:
+            inputs: by input name.
+            context: the request's.
+            signature: its name; None for the one that the spec chose.
+            any_shape: leave the inputs' shapes to the backend, where it can tell itself which the model takes.
 
         Raises:
             InvalidInput: the inputs do not fit the signature, or the model refuses their values.
@@ -90,7 +98,7 @@ class Model:
         if self.spec.timeout_s is not None and math.isfinite(context.deadline):  # a warm-up has no deadline
             context.deadline = min(context.deadline, time.monotonic() + self.spec.timeout_s)
         called = self.signature(signature)
-        called.check(inputs)
+        called.check(inputs, any_shape=any_shape and self._backend.takes_any_shape)
         with context.stage("predict"):
             outputs = self._backend.run(called.name, inputs)
         context.check_deadline("while the model ran")

@@ -78,8 +78,12 @@ class Signature:
     outputs: Mapping[str, TensorInfo]
     method: str = PREDICT_METHOD
 
-    def check(self, tensors: Tensors) -> None:
+    def check(self, tensors: Tensors, *, any_shape: bool = False) -> None:
         """Refuse tensors that do not fit this signature.
+
+        Args:
+            tensors: by input name.
+            any_shape: leave their shapes to the model.
 
         Raises:
             InvalidInput: names, a type or a shape differ; the text says which and what is expected.
@@ -93,7 +97,7 @@ class Signature:
             if array.dtype != info.dtype:
                 got = TensorInfo(name, array.dtype, None).type_name
                 raise InvalidInput(f"Input {name!r} is {got}, but this model takes {info.type_name}.")
-            if not info.accepts_shape(array.shape):
+            if not any_shape and not info.accepts_shape(array.shape):
                 raise InvalidInput(
                     f"Input {name!r} has shape {list(array.shape)}, but this model takes {info.shape_text}."
                 )

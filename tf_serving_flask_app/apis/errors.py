@@ -20,6 +20,7 @@ from tf_serving_flask_app.errors import (
     Overloaded,
     RemoteFailed,
     ServingError,
+    Unsupported,
 )
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ STATUS: Mapping[type[ServingError], int] = {
     AccessDenied: 403,
     NotFound: 404,
     BackendFailed: 500,
+    Unsupported: 501,
     RemoteFailed: 502,
     Overloaded: 503,
     NotReady: 503,
@@ -48,7 +50,9 @@ def register_error_handlers(app: Flask) -> None:
             return internal_error(error)
         if status == 502:
             return remote_error(error)
-        response = json_response({"error": str(error)}, status)
+        # A client's JSON may hold half a surrogate pair, which no answer can.
+        text = str(error).encode(errors="replace").decode()
+        response = json_response({"error": text}, status)
         if status == 503:
             response.headers["Retry-After"] = "1"
         return response

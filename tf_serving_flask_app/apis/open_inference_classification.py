@@ -5,6 +5,8 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tf_serving_flask_app.apis.open_inference_datatypes import datatype
@@ -33,8 +35,7 @@ def best_classes(scores: Array, count: int, output: str, task: Task) -> Array:
             "class result not available for output due to unsupported type"
             f" '{datatype(scores.dtype)}': leave 'classification' out for output {output!r}"
         )
-    batch = scores.shape[:1] if scores.ndim > 1 else ()
-    rows = scores.reshape(*batch, scores.size // max(1, *batch)) if batch else scores.reshape(-1)
+    rows = scores.reshape(len(scores), math.prod(scores.shape[1:])) if scores.ndim > 1 else scores.reshape(-1)
     # Both turn the order around; -1 of an unsigned type would be its largest.
     keys = ~rows if rows.dtype.kind in "iu" else -rows.astype(np.float64)
     order = np.argsort(keys, axis=-1, kind="stable")[..., :count]

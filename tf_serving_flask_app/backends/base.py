@@ -33,6 +33,10 @@ class Backend(ABC):
     """True where the model lives in another server and so comes and goes: making a ``Backend`` of it may then also
     raise ``NotReady`` or ``RemoteFailed``, and is tried again and again."""
 
+    takes_any_shape: ClassVar[bool] = False
+    """True where ``run`` may get shapes that the signature does not name, since the model itself refuses what it cannot
+    compute with: exporters often note a shape that is narrower than what the graph takes."""
+
     @abstractmethod
     def __init__(self, spec: ModelSpec) -> None:
         """Load the model that the spec names."""

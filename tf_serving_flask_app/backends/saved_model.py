@@ -53,7 +53,8 @@ class SavedModel(TensorFlowSession):
         if spec.signature in bindings:
             inputs, outputs = bindings[spec.signature]
             bindings[spec.signature] = (bind(spec.inputs, inputs, folder), bind(spec.outputs, outputs, folder))
-        self._start(session, bindings, version)
+        methods = {name: signature.method_name for name, signature in signatures.items()}
+        self._start(session, bindings, version, methods)
 
 
 def find_version(path: Path, version: int | None) -> tuple[Path, int]:

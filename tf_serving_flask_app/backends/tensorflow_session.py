@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from tf_serving_flask_app.backends.base import Backend
 from tf_serving_flask_app.errors import BackendFailed, ConfigurationError, InvalidInput, Overloaded
 from tf_serving_flask_app.spec import SessionSpec, TensorSpec
-from tf_serving_flask_app.tensors import Signature, TensorInfo, Tensors
+from tf_serving_flask_app.tensors import PREDICT_METHOD, Signature, TensorInfo, Tensors
 
 NVIDIA_DRIVER = Path("/dev/nvidiactl")
 
@@ -57,13 +58,19 @@ class TensorFlowSession(Backend):
     A subclass's ``__init__`` calls ``_start`` with an open session.
     """
 
+    takes_any_shape = True
+
     @classmethod
     def before_fork(cls) -> None:
         """Import TensorFlow: seconds and 200 MB that the workers then share (it starts no thread)."""
         importlib.import_module("tensorflow")
 
     def _start(
-        self, session: Any, bindings: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]], version: int
+        self,
+        session: Any,
+        bindings: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]],
+        version: int,
+        methods: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Take over a session.
 
@@ -71,6 +78,7 @@ class TensorFlowSession(Backend):
             session: an open ``tf.compat.v1.Session`` whose variables and tables are initialised.
             bindings: signature name -> (input name -> graph tensor, output name -> graph tensor).
             version: the model's version.
+            methods: signature name -> what it is for, where the model says so; see ``Signature.method``.
         """
         self._session = session
         self.version = version
@@ -79,6 +87,7 @@ class TensorFlowSession(Backend):
                 name,
                 {key: tensor_info(key, tensor) for key, tensor in inputs.items()},
                 {key: tensor_info(key, tensor) for key, tensor in outputs.items()},
+                methods.get(name) or PREDICT_METHOD,
             )
             for name, (inputs, outputs) in sorted(bindings.items())
         }
@@ -86,6 +95,7 @@ class TensorFlowSession(Backend):
             name: session.make_callable(list(outputs.values()), feed_list=list(inputs.values()))
             for name, (inputs, outputs) in bindings.items()
         }
+        self._loose_calls: dict[str, Callable[..., list[Any]]] = {}
         # A request must never add to the graph: that leaks memory and slows every later call.
         session.graph.finalize()
 
@@ -95,7 +105,7 @@ class TensorFlowSession(Backend):
 
         shape = self.signatures[signature]
         try:
-            values = self._calls[signature](*[inputs[name] for name in shape.inputs])
+            values = self._call(shape, inputs)(*[inputs[name] for name in shape.inputs])
         except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as exc:
             raise InvalidInput(f"The model refuses this input: {one_line(exc)}") from exc
         except (ValueError, TypeError) as exc:
@@ -106,6 +116,15 @@ class TensorFlowSession(Backend):
         except tf.errors.OpError as exc:
             raise BackendFailed(one_line(exc)) from exc
         return {name: np.asarray(value) for name, value in zip(shape.outputs, values, strict=True)}
+
+    def _call(self, signature: Signature, inputs: Tensors) -> Callable[..., Any]:
+        """The prepared call for inputs of these shapes."""
+        if all(info.accepts_shape(inputs[name].shape) for name, info in signature.inputs.items()):
+            call: Callable[..., Any] = self._calls[signature.name]
+            return call
+        if signature.name not in self._loose_calls:
+            self._loose_calls[signature.name] = loose_call(self._session, signature)
+        return self._loose_calls[signature.name]
 
     def tensors(self) -> list[TensorInfo]:
         """List every tensor of the graph under its own name."""
@@ -121,6 +140,26 @@ class TensorFlowSession(Backend):
         self._session.close()
 
 
+def loose_call(session: Any, signature: Signature) -> Callable[..., list[Any]]:
+    """Prepare a call that leaves the shapes of its inputs to the graph, as TensorFlow Serving does.
+
+    ``Session.make_callable`` compares them with what the graph notes before it runs it; TensorFlow's runtime does not.
+    """
+    from tensorflow.core.protobuf.config_pb2 import CallableOptions
+
+    feeds = [info.tensor for info in signature.inputs.values()]
+    wanted = [info.tensor for info in signature.outputs.values()]
+    # The runtime takes each tensor once, and none that is given.
+    fetches = [name for name in dict.fromkeys(wanted) if name not in feeds]
+    run = session._make_callable_from_options(CallableOptions(feed=feeds, fetch=fetches))
+
+    def call(*values: Any) -> list[Any]:
+        found = {**dict(zip(feeds, values, strict=True)), **dict(zip(fetches, run(*values), strict=True))}
+        return [found[name] for name in wanted]
+
+    return call
+
+
 def tensor_info(name: str, tensor: Any) -> TensorInfo:
     """Describe a graph tensor under its public name."""
     try:
@@ -128,7 +167,8 @@ def tensor_info(name: str, tensor: Any) -> TensorInfo:
     except (TypeError, KeyError):
         # Handles and variants: no client can send or get one.
         dtype = np.dtype(np.void)
-    return TensorInfo(name, dtype, None if tensor.shape.rank is None else tuple(tensor.shape.as_list()))
+    shape = None if tensor.shape.rank is None else tuple(tensor.shape.as_list())
+    return TensorInfo(name, dtype, shape, tensor.name or "")
 
 
 def import_graph(graph_def: Any, path: Path) -> Any:

@@ -14,7 +14,7 @@ from tf_serving_flask_app.backends.tf_serving_remote import Call, Remote, Versio
 from tf_serving_flask_app.context import current_request
 from tf_serving_flask_app.errors import NotReady, ServingError
 from tf_serving_flask_app.spec import ModelSpec
-from tf_serving_flask_app.tensors import Signature, TensorInfo, Tensors
+from tf_serving_flask_app.tensors import PREDICT_METHOD, Signature, TensorInfo, Tensors
 
 CONTROL_TIMEOUT_S = 3.0
 """How long the model server may take to say what it has."""
@@ -28,6 +28,7 @@ class TensorFlowServing(Backend):
 
     platform = "tensorflow_savedmodel"
     remote = True
+    takes_any_shape = True
 
     @classmethod
     def before_fork(cls) -> None:
@@ -142,7 +143,7 @@ def _public(own: Signature, spec: ModelSpec) -> _Public:
     inputs = bind(spec.inputs if chosen else {}, own.inputs, where)
     outputs = bind(spec.outputs if chosen else {}, own.outputs, where)
     return _Public(
-        Signature(own.name, _named(inputs), _named(outputs)),
+        Signature(own.name, _named(inputs), _named(outputs), own.method),
         replace(own, outputs={info.name: info for info in outputs.values()}),
         {name: info.name for name, info in inputs.items()},
         {name: info.name for name, info in outputs.items()},
@@ -155,13 +156,14 @@ def _named(tensors: Mapping[str, TensorInfo]) -> dict[str, TensorInfo]:
 
 def _signature(name: str, definition: Any) -> Signature:
     """Read a ``SignatureDef``."""
-    return Signature(name, _tensors(definition.inputs.items()), _tensors(definition.outputs.items()))
+    inputs, outputs = _tensors(definition.inputs.items()), _tensors(definition.outputs.items())
+    return Signature(name, inputs, outputs, definition.method_name or PREDICT_METHOD)
 
 
 def _tensors(tensors: Iterable[tuple[str, Any]]) -> dict[str, TensorInfo]:
     import tensorflow as tf
 
     return {
-        name: tensor_info(name, tf.TensorSpec(tf.TensorShape(info.tensor_shape), tf.dtypes.as_dtype(info.dtype)))
+        name: tensor_info(name, tf.TensorSpec(info.tensor_shape, tf.dtypes.as_dtype(info.dtype), info.name))
         for name, info in sorted(tensors)
     }

@@ -108,19 +108,22 @@ class Task(ABC):
         """Name the class whose score an output holds at an index, where it has a name."""
         return None
 
-    def infer(self, inputs: Tensors, context: RequestContext, signature: str | None = None) -> Tensors:
+    def infer(
+        self, inputs: Tensors, context: RequestContext, signature: str | None = None, *, any_shape: bool = False
+    ) -> Tensors:
         """Answer a call with raw tensors, for the protocols that carry these; of the hooks, only pictures see any.
 
         Args:
             inputs: arrays as the signature takes them, or, where ``takes_pictures`` says so, strings.
             context: the request's.
             signature: its name; None for the one that the spec chose.
+            any_shape: see ``Model.run``.
 
         Raises:
             SignatureNotFound: the model has none of that name.
             InvalidInput: the inputs do not fit the signature, or the model refuses their values.
         """
-        return self.model.run(inputs, context, signature)
+        return self.model.run(inputs, context, signature, any_shape=any_shape)
 
     def _array(self, value: Field, info: TensorInfo) -> Array:
         """Turn one field into an array; a picture comes back without its batch dimension."""

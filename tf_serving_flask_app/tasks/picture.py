@@ -41,7 +41,9 @@ class PictureTask(Task):
         """Tell whether an input is the picture."""
         return name == self._input.name
 
-    def infer(self, inputs: Tensors, context: RequestContext, signature: str | None = None) -> Tensors:
+    def infer(
+        self, inputs: Tensors, context: RequestContext, signature: str | None = None, *, any_shape: bool = False
+    ) -> Tensors:
         """Answer a call with raw tensors, or with encoded pictures as strings of shape [N] or [N, 1].
 
         Pictures are decoded as they are for the task's own routes, and go through the hooks. They go to the model as
@@ -53,7 +55,7 @@ class PictureTask(Task):
         """
         pictures = inputs.get(self._input.name)
         if pictures is None or pictures.dtype != object:
-            return super().infer(inputs, context, signature)
+            return super().infer(inputs, context, signature, any_shape=any_shape)
         if signature not in (None, self._signature.name):
             raise InvalidInput(f"Pictures go to the signature {self._signature.name!r} only; leave its name out.")
         with context.stage("decode"):
