@@ -109,6 +109,7 @@ def make_app(make_specs: Callable[..., list[ModelSpec]], image_folder: Path) -> 
     yield make
     for app in apps:
         app.extensions["repository"].close()
+        app.extensions["metrics"].close()
 
 
 @pytest.fixture

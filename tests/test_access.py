@@ -12,9 +12,11 @@ from wsgiref.handlers import SimpleHandler
 
 import pytest
 from flask import Flask, request
+from prometheus_client.parser import text_string_to_metric_families
 from werkzeug.test import Client, EnvironBuilder
 
 from tf_serving_flask_app.context import RequestContext, current_request
+from tf_serving_flask_app.metrics import Metrics
 from tf_serving_flask_app.observability.access import AccessLog
 from tf_serving_flask_app.observability.logs import JsonFormatter
 
@@ -345,3 +347,39 @@ def test_a_client_forges_no_line_and_no_field(caplog: pytest.LogCaptureFixture) 
     line = access_line(caplog)
     assert line["http.response.status_code"] == 200
     assert math.isclose(time.time(), record.created, abs_tol=60)
+
+
+def counted(metrics: Metrics) -> dict[tuple[str, str], float]:
+    """What was counted of requests: status and route -> how many."""
+    return {
+        (sample.labels["status"], sample.labels["route"]): sample.value
+        for family in text_string_to_metric_families(metrics.exposition(None)[0].decode())
+        for sample in family.samples
+        if sample.name == "tfsf_http_requests_total"
+    }
+
+
+def test_a_request_is_counted_when_its_answer_is_closed() -> None:
+    metrics = Metrics()
+    answer: Any = AccessLog(ok, 30, metrics)(EnvironBuilder().get_environ(), lambda *_: lambda _: None)
+    before = counted(metrics)
+    answer.close()
+    answer.close()
+
+    assert (before, counted(metrics)) == ({}, {("200", "other"): 1})
+
+
+def test_a_request_that_breaks_the_application_is_counted_as_a_500() -> None:
+    def app(_environ: dict[str, Any], _start_response: Any) -> Iterable[bytes]:
+        raise ValueError("broken")
+
+    metrics = Metrics()
+    Client(AccessLog(app, 30, metrics)).get("/", buffered=True)
+
+    assert counted(metrics) == {("500", "other"): 1}
+
+
+def test_the_time_in_the_queue_is_a_stage(caplog: pytest.LogCaptureFixture) -> None:
+    Client(AccessLog(ok, 30)).get("/", buffered=True, environ_overrides={"tf_serving.queued": time.perf_counter() - 5})
+
+    assert 5e9 <= access_line(caplog)["model_server.queue.duration"] < 6e9

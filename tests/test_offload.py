@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -274,6 +275,29 @@ def test_the_place_of_a_request_is_free_again_after_it_also_if_it_failed() -> No
     for _ in range(3):
         with pytest.raises(ValueError, match="broken"):
             exchange.run()
+
+
+def test_a_refused_request_is_told_to_who_counts_it() -> None:
+    refused: list[Refusal] = []
+    Exchange(echo, most_in_flight=0, on_refusal=refused.append).run()
+    with pytest.raises(ConnectionResetError):
+        Exchange(echo, body=Trickle(b"half"), environ=announced(8), on_refusal=refused.append).run()
+
+    assert [(each.method, each.status) for each in refused] == [("POST", 503), ("POST", 499)]
+
+
+def test_a_request_waits_from_the_moment_when_its_body_is_complete() -> None:
+    body_complete: list[float] = []
+
+    class Slow(Trickle):
+        def read(self, size: int = -1) -> bytes:
+            body_complete[:] = [time.perf_counter()]
+            return super().read(size)
+
+    exchange = Exchange(echo, body=Slow(b"x" * MAX), environ=announced(MAX))
+    exchange.run()
+
+    assert exchange.environ["tf_serving.received"] < body_complete[0] < exchange.environ["tf_serving.queued"]
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])

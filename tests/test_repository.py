@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from queue import SimpleQueue
 from threading import Semaphore
 from threading import enumerate as threads
 from typing import Any, ClassVar
@@ -16,7 +17,8 @@ from tests.numpy_backends import HalfPlusTwo
 from tf_serving_flask_app import repository as repository_module
 from tf_serving_flask_app.cores import usable_cores
 from tf_serving_flask_app.errors import ConfigurationError, InvalidInput, NotFound, NotReady, RemoteFailed
-from tf_serving_flask_app.repository import Repository, load_task, settle
+from tf_serving_flask_app.loading import settle
+from tf_serving_flask_app.repository import Repository, load_task
 from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.spec import ModelSpec
 from tf_serving_flask_app.tasks.base import Task
@@ -184,6 +186,32 @@ def test_models_that_fail_are_skipped_and_named_where_that_is_asked_for(
     errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert errors[0] == f"{specs[0].path} is not served: the file is no model"
     assert "1 labels for 3 classes" in errors[1]
+
+
+def test_who_listens_is_told_what_was_loaded_and_what_failed(make_specs: MakeSpecs) -> None:
+    told: list[tuple[str, str, str]] = []
+    unloadable = {**HALF, "name": "unloadable", "version": 4, "backend": f"{__name__}:Unloadable"}
+    specs = make_specs(unloadable, {**HALF, "version": 3})
+    Repository(specs, Settings.from_environ({}), skip_failing=True, on_load=lambda *what: told.append(what)).close()
+
+    assert told == [("unloadable", "4", "failed"), ("half", "3", "loaded")]
+
+
+def test_who_listens_is_told_of_models_elsewhere_that_come_and_go(
+    make_specs: MakeSpecs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: SimpleQueue[tuple[str, str, str]] = SimpleQueue()
+    repository = Repository(make_specs(ELSEWHERE), Settings.from_environ({}), on_load=lambda *what: told.put(what))
+    came = told.get(timeout=10)
+    monkeypatch.setattr(Elsewhere, "error", RemoteFailed("gone"))
+    went = told.get(timeout=10)
+    monkeypatch.setattr(Elsewhere, "present", 2)
+    monkeypatch.setattr(Elsewhere, "error", None)
+    returned = [told.get(timeout=10) for _ in range(2)]
+    repository.close()
+
+    assert (came, went) == (("elsewhere", "1", "loaded"), ("elsewhere", "1", "failed"))
+    assert returned == [("elsewhere", "1", "unloaded"), ("elsewhere", "2", "loaded")]
 
 
 def test_models_that_all_fail_are_too_many_to_skip(make_specs: MakeSpecs) -> None:

@@ -25,6 +25,7 @@ DEFAULTS: dict[str, Any] = {
     "THREADS": 32,
     "HOST": "0.0.0.0",
     "PORT": 5000,
+    "METRICS_PORT": None,
     "MODEL_FOLDER": None,
     "UPLOAD_FOLDER": None,
     "IMAGE_FOLDER": SAMPLES,
@@ -83,6 +84,7 @@ def test_every_variable_says_what_it_does_in_a_sentence(name: str) -> None:
         ("HOST", "::1", "::1"),
         ("PORT", "0", 0),
         ("PORT", "65535", 65535),
+        ("METRICS_PORT", "9100", 9100),
         ("MAX_CONTENT_LENGTH", "1024", 1024),
         ("MAX_CONTENT_LENGTH", "64MiB", 64 * 2**20),
         ("MAX_IMAGE_PIXELS", "50_000_000", 50_000_000),
@@ -111,6 +113,8 @@ def test_a_value_is_parsed(name: str, text: str, value: object) -> None:
         ("THREADS", "5000", "less than or equal to 4096"),
         ("PORT", "65536", "less than or equal to 65535"),
         ("PORT", "http", "integer"),
+        ("METRICS_PORT", "0", "greater than or equal to 1"),
+        ("METRICS_PORT", "65536", "less than or equal to 65535"),
         ("MAX_CONTENT_LENGTH", "0", "greater than 0"),
         ("MAX_CONTENT_LENGTH", "much", "MAX_CONTENT_LENGTH"),
         ("MAX_IMAGE_PIXELS", "inf", "integer"),
@@ -128,6 +132,16 @@ def test_a_bad_value_is_refused_by_name_with_what_the_variable_takes(name: str, 
     assert refusal.startswith(f"{name}={text!r}: ")
     assert takes in refusal
     assert refusal.endswith(VARIABLES[name].description)
+
+
+def test_the_metrics_cannot_have_the_main_port_as_their_own() -> None:
+    assert refusal_of({"PORT": "9100", "METRICS_PORT": "9100"}).startswith("METRICS_PORT=9100 is the main port")
+
+
+def test_the_development_server_has_no_second_port() -> None:
+    refusal = refusal_of({"FLASK_ENV": "development", "METRICS_PORT": "9100"})
+
+    assert refusal.startswith("METRICS_PORT does not go with FLASK_ENV=development")
 
 
 def test_a_value_with_a_line_break_is_refused_in_one_line() -> None:

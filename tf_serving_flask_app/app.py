@@ -7,9 +7,19 @@ from collections.abc import Sequence
 from flask import Flask
 from werkzeug.debug import DebuggedApplication
 
-from tf_serving_flask_app.apis import detections, images, open_inference, operations, predict, tfserving
+from tf_serving_flask_app.apis import (
+    detections,
+    images,
+    metrics_text,
+    open_inference,
+    operations,
+    predict,
+    statistics,
+    tfserving,
+)
 from tf_serving_flask_app.apis.errors import register_error_handlers
 from tf_serving_flask_app.apis.wire import ServingRequest
+from tf_serving_flask_app.metrics import Metrics
 from tf_serving_flask_app.observability.access import AccessLog
 from tf_serving_flask_app.observability.profiling import Profiler
 from tf_serving_flask_app.repository import Repository
@@ -17,7 +27,9 @@ from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.spec import ModelSpec
 
 
-def create_app(settings: Settings, models: Sequence[ModelSpec], *, skip_failing: bool = False) -> Flask:
+def create_app(
+    settings: Settings, models: Sequence[ModelSpec], *, skip_failing: bool = False, metrics: Metrics | None = None
+) -> Flask:
     """Load the models and make the application that serves them.
 
     Under gunicorn this runs in each worker, after the fork. Whoever calls it closes what it made:
@@ -27,6 +39,7 @@ def create_app(settings: Settings, models: Sequence[ModelSpec], *, skip_failing:
         settings: what the environment says.
         models: what to serve.
         skip_failing: serve without the models that cannot be loaded; see ``Repository``.
+        metrics: where requests and loads are counted; None for this process's own.
 
     Raises:
         ConfigurationError: a model cannot be served as its spec says.
@@ -40,8 +53,12 @@ def create_app(settings: Settings, models: Sequence[ModelSpec], *, skip_failing:
     upload_folder = str(settings.upload_folder) if settings.upload_folder else None
     app.request_class = type("Request", (ServingRequest,), {"upload_folder": upload_folder})
 
-    repository = Repository(models, settings, skip_failing=skip_failing)
+    metrics = metrics or Metrics()
+    app.extensions["metrics"] = metrics
+    repository = Repository(models, settings, skip_failing=skip_failing, on_load=metrics.count_load)
     app.extensions["repository"] = repository
+    app.register_blueprint(metrics_text.create_blueprint(metrics, settings.metrics_port))
+    app.register_blueprint(statistics.create_blueprint(repository, metrics))
     app.register_blueprint(operations.create_blueprint(repository))
     app.register_blueprint(images.create_blueprint(repository, settings.image_folder))
     app.register_blueprint(detections.create_blueprint(repository))
@@ -56,5 +73,5 @@ def create_app(settings: Settings, models: Sequence[ModelSpec], *, skip_failing:
         app.wsgi_app = profiled  # type: ignore[method-assign]
     if app.debug and settings.on_loopback:
         app.wsgi_app = DebuggedApplication(app.wsgi_app, evalex=True)  # type: ignore[method-assign]
-    app.wsgi_app = AccessLog(app.wsgi_app, settings.request_timeout_s)  # type: ignore[method-assign]
+    app.wsgi_app = AccessLog(app.wsgi_app, settings.request_timeout_s, metrics)  # type: ignore[method-assign]
     return app

@@ -20,6 +20,7 @@ class RequestContext:
         deadline: on the clock of ``time.monotonic()``, in seconds.
         trace_id: the 32 hex digits of a W3C ``traceparent`` header, or None.
         traceparent: that header's 55 characters, to be passed on, or None.
+        route: the pattern of the route that answers, such as ``/predict/<name>``; None before one is found.
         model_name: set by the model that answers.
         model_version: set by the model that answers.
         stages: nanoseconds spent in each stage (``decode``, ``predict``, ``postprocess``...).
@@ -29,6 +30,7 @@ class RequestContext:
     deadline: float
     trace_id: str | None = None
     traceparent: str | None = None
+    route: str | None = None
     model_name: str | None = None
     model_version: str | None = None
     stages: dict[str, int] = field(default_factory=dict)

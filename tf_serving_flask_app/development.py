@@ -23,13 +23,20 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def serve_development(settings: Settings, load: Callable[[], Application], *, extra_files: Iterable[Path] = ()) -> int:
+def serve_development(
+    settings: Settings,
+    load: Callable[[], Application],
+    *,
+    extra_files: Iterable[Path] = (),
+    on_exit: Callable[[], None] = lambda: None,
+) -> int:
     """Serve until told to stop; with ``settings.debug`` restart whenever a source file changes.
 
     Args:
         settings: what the environment says.
         load: makes the application.
         extra_files: restart when one of these changes, too.
+        on_exit: runs once, last of all; with the reloader in both of its processes.
 
     Returns:
         the exit code: 0 after a stop that was asked for, 2 if a setting, a spec or a model file is wrong, 1 for
@@ -45,6 +52,8 @@ def serve_development(settings: Settings, load: Callable[[], Application], *, ex
     except Exception:
         logger.exception("The application failed to load.")
         return 1
+    finally:
+        on_exit()
 
 
 def serve_reloading(settings: Settings, load: Callable[[], Application], extra_files: Iterable[Path]) -> int:

@@ -10,7 +10,6 @@ from threading import Event, Thread
 from typing import TypeVar
 
 from tf_serving_flask_app.backends import backend_class
-from tf_serving_flask_app.cores import usable_cores
 from tf_serving_flask_app.errors import (
     ConfigurationError,
     InvalidInput,
@@ -21,6 +20,8 @@ from tf_serving_flask_app.errors import (
     ServingError,
     VersionNotFound,
 )
+from tf_serving_flask_app.loading import settle
+from tf_serving_flask_app.metrics import LoadListener
 from tf_serving_flask_app.model import Model
 from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.spec import ModelSpec
@@ -59,26 +60,6 @@ def load_task(spec: ModelSpec, settings: Settings) -> Task:
     return task
 
 
-def settle(spec: ModelSpec, settings: Settings) -> ModelSpec:
-    """Fill in what a spec leaves to the settings and the machine.
-
-    Raises:
-        ConfigurationError: it names no model server, and neither do the settings.
-    """
-    settled: dict[str, object] = {}
-    if spec.session.intra_op_threads == "auto":
-        threads = max(1, usable_cores() // settings.processes)
-        settled["session"] = spec.session.model_copy(update={"intra_op_threads": threads})
-    if spec.backend == "tf_serving" and not spec.targets:
-        if settings.tfserving_target is None:
-            raise ConfigurationError(
-                f"model {spec.name!r}: no model server is named: write `targets: [host:8500]` into the spec, or set"
-                " APP_TFSERVING_HOST and APP_TFSERVING_PORT."
-            )
-        settled["targets"] = [settings.tfserving_target]
-    return spec.model_copy(update=settled)
-
-
 @dataclass(frozen=True)
 class VersionStatus:
     """How one version of a model fares, in TensorFlow Serving's words, and why it is not available."""
@@ -115,18 +96,27 @@ class Entry:
 class Repository:
     """Owns the models; made in each worker after the fork, closed by who made it."""
 
-    def __init__(self, specs: Sequence[ModelSpec], settings: Settings, *, skip_failing: bool = False) -> None:
+    def __init__(
+        self,
+        specs: Sequence[ModelSpec],
+        settings: Settings,
+        *,
+        skip_failing: bool = False,
+        on_load: LoadListener = lambda *_: None,
+    ) -> None:
         """Load all models; those that live elsewhere may come later.
 
         Args:
             specs: the models.
             settings: what the environment says.
             skip_failing: log a model that cannot be served and go on, as long as one is left.
+            on_load: told of each load.
 
         Raises:
             ConfigurationError: one of them, or with ``skip_failing`` each, cannot be served as its spec says.
         """
         self._settings = settings
+        self._on_load = on_load
         self._entries: dict[str, Entry] = {}
         self._retired: list[tuple[float, Task]] = []
         self._first_look, self._closing = Event(), Event()
@@ -141,8 +131,10 @@ class Repository:
                         remote.append(entry)
                     else:
                         entry.task, entry.state = load_task(entry.spec, settings), "AVAILABLE"
+                        on_load(spec.name, entry.version, "loaded")
                     self._entries[spec.name] = entry
                 except ConfigurationError as exc:
+                    on_load(spec.name, entry.version, "failed")
                     if not skip_failing:
                         raise
                     logger.error("%s is not served: %s", spec.path, exc)
@@ -283,13 +275,17 @@ class Repository:
             traceback = None if isinstance(error, ServingError) else error
             level = logging.WARNING if expected else logging.ERROR
             logger.log(level, "model %s is not ready: %s", entry.spec.name, error, exc_info=traceback)
+            self._on_load(entry.spec.name, entry.version, "failed")
         entry.state, entry.reason = state, reason
 
     def _replace(self, entry: Entry, task: Task | None) -> None:
         """Serve another task from now on; the former is closed when its last request must be over."""
         if entry.task is not None:
             self._retired.append((time.monotonic() + self._settings.request_timeout_s, entry.task))
+            self._on_load(entry.spec.name, entry.version, "unloaded")
         entry.task = task
+        if task is not None:
+            self._on_load(entry.spec.name, entry.version, "loaded")
         if self._closing.is_set() and task is not None:  # too late: nobody else closes it
             task.model.close()
 

@@ -14,11 +14,13 @@ from tf_serving_flask_app.backends import backend_class
 from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.hooks import load_hook
 from tf_serving_flask_app.labels import read_labels
+from tf_serving_flask_app.metrics import Metrics
 from tf_serving_flask_app.model_folder import find_models
 from tf_serving_flask_app.observability.logs import configure_logging
 from tf_serving_flask_app.observability.output import capture_output
 from tf_serving_flask_app.repository import Repository
 from tf_serving_flask_app.settings import Settings
+from tf_serving_flask_app.shared_values import ValuesFolder
 from tf_serving_flask_app.spec import ModelSpec
 from tf_serving_flask_app.spec_file import load_spec
 
@@ -38,6 +40,11 @@ class ServedApplication:
     def _repository(self) -> Repository:
         repository: Repository = self.wsgi.extensions["repository"]
         return repository
+
+    def count_refusal(self, method: str | None, status: int) -> None:
+        """Count a request that was answered without the application."""
+        metrics: Metrics = self.wsgi.extensions["metrics"]
+        metrics.count_refusal(method, status)
 
     def drain(self) -> None:
         """Say that the process is not ready any more."""
@@ -95,13 +102,21 @@ def _serve(
         on_exit()
         return 2
 
+    counts = ValuesFolder()
+
     def load() -> ServedApplication:
-        return ServedApplication(create_app(settings, models, skip_failing=folder is not None))
+        return ServedApplication(
+            create_app(settings, models, skip_failing=folder is not None, metrics=Metrics(counts.path))
+        )
+
+    def end() -> None:
+        counts.remove()
+        on_exit()
 
     if settings.environment == "development":
         from tf_serving_flask_app.development import serve_development
 
-        return serve_development(settings, load, extra_files=[spec] if spec else [])
+        return serve_development(settings, load, extra_files=[spec] if spec else [], on_exit=end)
     if environ.get("FLASK_DEBUG"):
         logger.warning("FLASK_DEBUG does nothing in production; set FLASK_ENV=development to debug.")
     from tf_serving_flask_app.gunicorn.server import serve as serve_with_gunicorn
@@ -110,7 +125,7 @@ def _serve(
         for kind in {model.backend for model in models}:
             backend_class(kind).before_fork()
 
-    return serve_with_gunicorn(settings, load, before_fork=before_fork, on_exit=on_exit)
+    return serve_with_gunicorn(settings, load, before_fork=before_fork, on_exit=end)
 
 
 def _models_here() -> Path | None:

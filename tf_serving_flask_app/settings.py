@@ -77,6 +77,13 @@ class Settings(BaseModel):
     threads: Count = Field(32, alias="THREADS", ge=1, le=4096, description="Requests that a process works on at once.")
     host: str = Field("0.0.0.0", alias="HOST", min_length=1, description="Address to listen on.")
     port: Count = Field(5000, alias="PORT", ge=0, le=65535, description="Port to listen on.")
+    metrics_port: Count | None = Field(
+        None,
+        alias="METRICS_PORT",
+        ge=1,
+        le=65535,
+        description="Port of its own for `/metrics`, which is then there only. Default: the main port has it.",
+    )
     model_folder: Path | None = Field(
         None,
         alias="MODEL_FOLDER",
@@ -169,6 +176,16 @@ class Settings(BaseModel):
             raise ConfigurationError(
                 "FLASK_MODE=multiprocess does not go with FLASK_ENV=development: the development server is one"
                 " process, so that it can reload and be debugged. Unset FLASK_MODE, or set FLASK_ENV=production."
+            )
+        if self.metrics_port is not None and self.environment == "development":
+            raise ConfigurationError(
+                "METRICS_PORT does not go with FLASK_ENV=development: the development server listens on one port, and"
+                " /metrics is there. Unset METRICS_PORT, or set FLASK_ENV=production."
+            )
+        if self.metrics_port == self.port:
+            raise ConfigurationError(
+                f"METRICS_PORT={self.metrics_port} is the main port, PORT: take another one, or unset METRICS_PORT to"
+                " have /metrics there."
             )
         if self.tfserving_port is not None and self.tfserving_host is None:
             raise ConfigurationError("APP_TFSERVING_PORT goes with APP_TFSERVING_HOST: set that too, or neither.")

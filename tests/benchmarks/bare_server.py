@@ -20,6 +20,9 @@ class Bare:
 
     wsgi: Flask
 
+    def count_refusal(self, method: str | None, status: int) -> None:
+        """Nothing is counted."""
+
     def drain(self) -> None:
         """Nothing is to be done before the end."""
 

@@ -23,6 +23,9 @@ class Toy:
 
     wsgi: Flask
 
+    def count_refusal(self, method: str | None, status: int) -> None:
+        logging.info("refused %s %d", method, status)
+
     def drain(self) -> None:
         logging.info("drained %d", os.getpid())
 

@@ -92,6 +92,7 @@ class Offload:
         most_in_flight: int,
         max_content_length: int,
         upload_folder: Path | None = None,
+        on_refusal: Callable[[Refusal], None] = Refusal.log,
     ) -> None:
         """Wrap an application.
 
@@ -102,12 +103,14 @@ class Offload:
             most_in_flight: more requests than these, waiting or running, are answered 503.
             max_content_length: no more of a body than this is kept; it is the application that answers 413.
             upload_folder: where large bodies are spooled, in files without a name that vanish with the process.
+            on_refusal: told of each request that is not handed to the application.
         """
         self._app = app
         self._run = run
         self._run_operation = run_operation
         self._in_flight = InFlight(most_in_flight)
         self._max_content_length = max_content_length
+        self._on_refusal = on_refusal
         self._bodies = Bodies(upload_folder)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
@@ -147,9 +150,8 @@ class Offload:
                 return self._bodies.receive(source, int(announced))
             body = self._bodies.receive_up_to(source, self._max_content_length + 1)
         except OSError as error:
-            Refusal.of_environ(
-                environ, CLIENT_CLOSED_REQUEST, "The client went away before its request was complete."
-            ).log()
+            text = "The client went away before its request was complete."
+            self._on_refusal(Refusal.of_environ(environ, CLIENT_CLOSED_REQUEST, text))
             raise ConnectionResetError(104, "Connection reset by peer") from error
         # The application sees a body of known length.
         del environ["HTTP_TRANSFER_ENCODING"]
@@ -161,6 +163,7 @@ class Offload:
         self, environ: WSGIEnvironment, start_response: StartResponse, body: IO[bytes], run: Run
     ) -> list[bytes]:
         environ["wsgi.input"] = body
+        environ["tf_serving.queued"] = time.perf_counter()
         answer = run(lambda: self._call(environ))
         headers = answer.headers
         if int(environ.get("CONTENT_LENGTH") or 0) > self._max_content_length:
@@ -193,6 +196,6 @@ class Offload:
             HTTPStatus.SERVICE_UNAVAILABLE,
             "Too many requests wait already; try again after the seconds that Retry-After names.",
         )
-        refusal.log()
+        self._on_refusal(refusal)
         start_response(refusal.status_line, refusal.headers)
         return [refusal.body]

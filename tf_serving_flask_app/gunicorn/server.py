@@ -33,6 +33,9 @@ class Application(Protocol):
     def wsgi(self) -> WSGIApplication:
         """Answers requests, in several threads at once."""
 
+    def count_refusal(self, method: str | None, status: int) -> None:
+        """A request was answered, or given up, without the application; ``method`` is None if it could not be read."""
+
     def drain(self) -> None:
         """The process was told to stop: from now on it is not ready; called once, and must not take long."""
 
@@ -173,15 +176,17 @@ class Server(BaseApplication):
         if name not in WORKER_CLASSES:
             raise ConfigurationError(f"worker_class={name!r}: take one of {', '.join(WORKER_CLASSES)}.")
         self.cfg.set("worker_class", WORKER_CLASSES[name])
+        if self.settings.metrics_port is not None:
+            bind = [*self.cfg.settings["bind"].get(), listen_address(self.settings.host, self.settings.metrics_port)]
+            self.cfg.set("bind", list(dict.fromkeys(bind)))
 
 
 def gunicorn_settings(settings: Settings) -> dict[str, Any]:
     """What our settings mean in gunicorn's words."""
     threaded = settings.mode == "multithreaded"
     worker_class = "gthread" if threaded else settings.worker_class
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return {
-        "bind": f"{host}:{settings.port}",
+        "bind": listen_address(settings.host, settings.port),
         "workers": 1 if threaded else settings.web_concurrency,
         "worker_class": worker_class,
         "threads": 1 if worker_class == "sync" else settings.threads,
@@ -190,6 +195,11 @@ def gunicorn_settings(settings: Settings) -> dict[str, Any]:
         "loglevel": "info" if settings.environment == "production" else "debug",
         "logger_class": "tf_serving_flask_app.gunicorn.logger.Logger",
     }
+
+
+def listen_address(host: str, port: int) -> str:
+    """Name and port in one, as gunicorn wants them."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def read_config(location: str) -> Mapping[str, Any]:

@@ -119,6 +119,7 @@ class ServingWorker(Worker):
             most_in_flight=self.cfg.threads + settings.max_queue,
             max_content_length=settings.max_content_length,
             upload_folder=settings.upload_folder,
+            on_refusal=self.report_refusal,
         )
         self.wsgi = self.closing(offload)
         self.report.ready()
@@ -174,10 +175,15 @@ class ServingWorker(Worker):
             client=addr[0] if addr else None,
             request_id=sane_request_id(headers.get("X-REQUEST-ID")),
         )
-        refusal.log()
+        self.report_refusal(refusal)
         with suppress(OSError):  # the client may be gone
             client.settimeout(1.0)
             client.sendall(refusal.raw)
+
+    def report_refusal(self, refusal: Refusal) -> None:
+        """Log and count a request that the application does not get to see."""
+        refusal.log()
+        self.application.count_refusal(refusal.method, refusal.status)
 
 
 def linger(request: Any, client: Any) -> None:

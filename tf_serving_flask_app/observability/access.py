@@ -1,4 +1,4 @@
-"""The outermost WSGI layer: gives each request its ids and deadline, and writes one access line for it."""
+"""The outermost WSGI layer: gives each request its ids and deadline, counts it, and writes one access line for it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tf_serving_flask_app.context import RequestContext, current_request
+from tf_serving_flask_app.metrics import Metrics
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -44,23 +45,28 @@ class AccessLog:
 
     The context goes into ``environ["tf_serving.request"]`` and, while the application runs, ``current_request``.
     Where the server put the ``time.perf_counter()`` of the request's arrival into
-    ``environ["tf_serving.received"]``, the duration and the deadline count from there.
+    ``environ["tf_serving.received"]``, the duration and the deadline count from there; from
+    ``environ["tf_serving.queued"]`` on, where there is that, the request waited for a thread.
 
     Args:
         app: the application; must run in one thread per request, as native threads do.
         request_timeout_s: the deadline of a request that asks for no shorter one.
+        metrics: where each request is counted, if anywhere.
     """
 
-    def __init__(self, app: WSGIApplication, request_timeout_s: float) -> None:
+    def __init__(self, app: WSGIApplication, request_timeout_s: float, metrics: Metrics | None = None) -> None:
         self._app = app
         self._request_timeout_s = request_timeout_s
+        self._metrics = metrics
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Run the application for one request; its access line is written when the answer is closed."""
         received = environ.setdefault("tf_serving.received", time.perf_counter())
         context = _request_context(environ, received, self._request_timeout_s)
         environ["tf_serving.request"] = context
-        exchange = _Exchange(environ, start_response, context, received)
+        if "tf_serving.queued" in environ:
+            context.stages["queue"] = int((time.perf_counter() - environ["tf_serving.queued"]) * 1e9)
+        exchange = _Exchange(environ, start_response, context, received, self._metrics)
         exchange.begin(self._app)
         return exchange
 
@@ -69,12 +75,19 @@ class _Exchange:
     """One request and its answer: the iterable that the server sends and closes."""
 
     def __init__(
-        self, environ: WSGIEnvironment, start_response: StartResponse, context: RequestContext, received: float
+        self,
+        environ: WSGIEnvironment,
+        start_response: StartResponse,
+        context: RequestContext,
+        received: float,
+        metrics: Metrics | None,
     ) -> None:
         self._environ = environ
         self._server_start_response = start_response
         self._context = context
         self._received = received
+        self._metrics = metrics
+        self._path = environ.get("PATH_INFO", "")
         self._status: int | None = None
         self._failed = False
         self._sent_bytes = 0
@@ -89,6 +102,8 @@ class _Exchange:
 
     def begin(self, app: WSGIApplication) -> None:
         """Call the application."""
+        if self._metrics is not None:
+            self._metrics.begin_request(self._path)
         try:
             with self._current():
                 self._body = app(self._environ, self._start_response)
@@ -125,7 +140,7 @@ class _Exchange:
             with self._current():
                 _close(self._body)
         finally:
-            self._log()
+            self._record()
 
     @contextmanager
     def _current(self) -> Iterator[None]:
@@ -168,10 +183,18 @@ class _Exchange:
         self._start_response("500 Internal Server Error", headers, exc_info)
         self._chunks = iter([body])
 
-    def _log(self) -> None:
-        environ, context = self._environ, self._context
+    def _record(self) -> None:
+        """Count the request and write its access line."""
         status = 500 if self._status is None else self._status
         received_bytes = self._input.bytes_read if self._body_length is None else self._body_length
+        duration = time.perf_counter() - self._received
+        if self._metrics is not None:
+            which = self._context, self._environ["REQUEST_METHOD"], self._path
+            self._metrics.end_request(*which, status, duration, received_bytes, self._sent_bytes)
+        self._log(status, received_bytes, duration)
+
+    def _log(self, status: int, received_bytes: int, duration: float) -> None:
+        environ, context = self._environ, self._context
         address = environ.get("REMOTE_ADDR")
         agent = environ.get("HTTP_USER_AGENT")
         fields = {
@@ -180,7 +203,7 @@ class _Exchange:
             "event.type": ["access"],
             "event.dataset": DATASET,
             "event.outcome": "failure" if self._failed or status >= 400 else "success",
-            "event.duration": int((time.perf_counter() - self._received) * 1e9),
+            "event.duration": int(duration * 1e9),
             "http.request.method": environ["REQUEST_METHOD"],
             "url.path": request_path(environ),
             "http.version": environ.get("SERVER_PROTOCOL", "").removeprefix("HTTP/"),

@@ -1,0 +1,203 @@
+"""What operators measure, summed over all worker processes: requests, models, loads."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from tf_serving_flask_app.context import RequestContext
+from tf_serving_flask_app.shared_values import Family, Histogram, SharedValues
+
+LoadListener = Callable[[str, str, str], None]
+"""Called with a model's name, its version, and what happened: ``loaded``, ``failed`` or ``unloaded``."""
+
+METRICS_PATH = "/metrics"
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+OTHER = "other"
+"""The label of a path that leads nowhere and of a method that nobody knows: what a client makes up is no label."""
+REFUSED = "refused"
+"""The route of a request that was answered before the application saw it."""
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Upper bounds of the durations' buckets."""
+
+MODEL_SECONDS = "tfsf_model_request_duration_seconds"
+STAGE_SECONDS = "tfsf_model_stage_duration_seconds"
+LAST_REQUEST = "tfsf_model_last_request_timestamp_seconds"
+
+
+@dataclass(frozen=True)
+class Spent:
+    """How often something was done, and how long that took in all, in nanoseconds."""
+
+    count: int = 0
+    ns: int = 0
+
+
+@dataclass
+class ModelStatistics:
+    """What one version of a model has done so far.
+
+    Attributes:
+        last_request_ms: when its last request ended, in milliseconds since the epoch; 0 before the first.
+        results: ``success`` and ``failure`` -> the requests that ended so, from their arrival to their answer.
+        stages: ``queue``, ``decode``, ``predict``, ``postprocess``... -> that part of its requests.
+    """
+
+    last_request_ms: int = 0
+    results: dict[str, Spent] = field(default_factory=dict)
+    stages: dict[str, Spent] = field(default_factory=dict)
+
+
+class Metrics:
+    """Counts what happens in this process, and tells the sum over all processes that use the same folder."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """Start counting; only after the fork.
+
+        Args:
+            folder: see ``SharedValues``.
+        """
+        values = self._values = SharedValues(folder)
+        self._registry = CollectorRegistry()
+        self._registry.register(values)
+        self._requests = Family(
+            values,
+            "counter",
+            "tfsf_http_requests_total",
+            "Requests answered, by the route's pattern.",
+            ("route", "method", "status"),
+        )
+        self._seconds = Histogram(
+            values,
+            "tfsf_http_request_duration_seconds",
+            "Time from a request's arrival to its answer.",
+            ("route",),
+            SECONDS,
+        )
+        self._received = Family(
+            values, "counter", "tfsf_http_request_bytes_total", "Bytes of the requests' bodies.", ("route",)
+        )
+        self._sent = Family(
+            values, "counter", "tfsf_http_response_bytes_total", "Bytes of the answers' bodies.", ("route",)
+        )
+        self._in_flight = Family(
+            values,
+            "gauge_livesum",
+            "tfsf_http_requests_in_flight",
+            "Requests that are being worked on; those that wait for a thread are not.",
+        ).of()
+        self._model_seconds = Histogram(
+            values,
+            MODEL_SECONDS,
+            "Time from the arrival to the answer of the requests that reached a model.",
+            ("model", "version", "result"),
+            SECONDS,
+        )
+        self._stage_seconds = Histogram(
+            values,
+            STAGE_SECONDS,
+            "Time that a model's requests spent in each stage.",
+            ("model", "version", "stage"),
+            SECONDS,
+        )
+        self._last_request = Family(
+            values, "gauge_max", LAST_REQUEST, "When a model's last request ended.", ("model", "version")
+        )
+        self._loads = Family(
+            values,
+            "counter",
+            "tfsf_model_loads_total",
+            "Versions loaded, failed to load and unloaded, in each worker process.",
+            ("model", "version", "result"),
+        )
+        self._loaded = Family(
+            values,
+            "gauge_livesum",
+            "tfsf_model_version_loaded",
+            "Worker processes that have the version loaded.",
+            ("model", "version"),
+        )
+        with values.lock:
+            Family(values, "gauge_livesum", "tfsf_worker_processes", "Worker processes that are alive.").of().set(1)
+
+    def begin_request(self, path: str) -> None:
+        """Count a request that is begun, unless it asks for the metrics: who looks must not find itself at work."""
+        if path != METRICS_PATH:
+            with self._values.lock:
+                self._in_flight.add(1)
+
+    def end_request(
+        self, context: RequestContext, method: str, path: str, status: int, seconds: float, received: int, sent: int
+    ) -> None:
+        """Count a request that was begun and is answered.
+
+        Args:
+            context: names the route, the model and the time of each stage.
+            method: as the client sent it.
+            path: the same as at its beginning.
+            status: of the answer.
+            seconds: from the request's arrival to now.
+            received: bytes of its body.
+            sent: bytes of the answer's body.
+        """
+        with self._values.lock:
+            if path != METRICS_PATH:
+                self._in_flight.add(-1)
+            route = context.route or OTHER
+            self._requests.of(route, method if method in METHODS else OTHER, str(status)).add(1)
+            self._seconds.of(route).observe(seconds)
+            if received:
+                self._received.of(route).add(received)
+            self._sent.of(route).add(sent)
+            if context.model_name is not None and context.model_version is not None:
+                model = context.model_name, context.model_version
+                self._model_seconds.of(*model, "success" if status < 400 else "failure").observe(seconds)
+                for stage, spent_ns in context.stages.items():
+                    self._stage_seconds.of(*model, stage).observe(spent_ns / 1e9)
+                self._last_request.of(*model).set(time.time())
+
+    def count_refusal(self, method: str | None, status: int) -> None:
+        """Count a request that the application did not get to see; without a method if it could not be read."""
+        with self._values.lock:
+            self._requests.of(REFUSED, method if method in METHODS else OTHER, str(status)).add(1)
+
+    def count_load(self, model: str, version: str, result: str) -> None:
+        """Count a load, or the end of what was loaded; a ``LoadListener``."""
+        with self._values.lock:
+            self._loads.of(model, version, result).add(1)
+            self._loaded.of(model, version).add({"loaded": 1, "unloaded": -1}.get(result, 0))
+
+    def exposition(self, accept: str | None) -> tuple[bytes, str]:
+        """All metrics as text for Prometheus, and its content type, chosen by the request's ``Accept``."""
+        encode, content_type = choose_encoder(accept or "")
+        return encode(self._registry), content_type
+
+    def model_statistics(self) -> Mapping[tuple[str, str], ModelStatistics]:
+        """What each model's versions have done, by name and version; without those that were never called."""
+        found: dict[tuple[str, str], ModelStatistics] = defaultdict(ModelStatistics)
+        sums: dict[tuple[str, str, str, str], dict[str, float]] = defaultdict(dict)
+        for metric in self._values.collect():
+            for sample in metric.samples:
+                labels = sample.labels
+                if metric.name == LAST_REQUEST:
+                    found[labels["model"], labels["version"]].last_request_ms = int(sample.value * 1000)
+                elif metric.name in (MODEL_SECONDS, STAGE_SECONDS) and "le" not in labels:
+                    what = labels["result" if metric.name == MODEL_SECONDS else "stage"]
+                    sums[labels["model"], labels["version"], metric.name, what][sample.name] = sample.value
+        for (model, version, name, what), values in sums.items():
+            spent = Spent(round(values[f"{name}_count"]), round(values[f"{name}_sum"] * 1e9))
+            statistics = found[model, version]
+            (statistics.results if name == MODEL_SECONDS else statistics.stages)[what] = spent
+        return found
+
+    def close(self) -> None:
+        """Stop counting."""
+        self._values.close()
