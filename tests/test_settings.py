@@ -26,6 +26,7 @@ DEFAULTS: dict[str, Any] = {
     "HOST": "0.0.0.0",
     "PORT": 5000,
     "MODEL_FOLDER": None,
+    "MODEL_POLL_S": 1,
     "UPLOAD_FOLDER": None,
     "IMAGE_FOLDER": SAMPLES,
     "MIN_CONFIDENCE": 0.8,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from flask import Flask
 from werkzeug.debug import DebuggedApplication
 
-from tf_serving_flask_app.apis import detections, images, operations, predict
+from tf_serving_flask_app.apis import detections, images, open_inference_repository, operations, predict
 from tf_serving_flask_app.apis.errors import register_error_handlers
 from tf_serving_flask_app.apis.wire import ServingRequest
 from tf_serving_flask_app.observability.access import AccessLog
@@ -17,7 +18,9 @@ from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.spec import ModelSpec
 
 
-def create_app(settings: Settings, models: Sequence[ModelSpec], *, skip_failing: bool = False) -> Flask:
+def create_app(
+    settings: Settings, models: Sequence[ModelSpec], *, skip_failing: bool = False, control_folder: Path | None = None
+) -> Flask:
     """Load the models and make the application that serves them.
 
     Under gunicorn this runs in each worker, after the fork. Whoever calls it closes what it made:
@@ -27,6 +30,7 @@ def create_app(settings: Settings, models: Sequence[ModelSpec], *, skip_failing:
         settings: what the environment says.
         models: what to serve.
         skip_failing: serve without the models that cannot be loaded; see ``Repository``.
+        control_folder: what the worker processes of a server share; see ``Repository``.
 
     Raises:
         ConfigurationError: a model cannot be served as its spec says.
@@ -40,12 +44,13 @@ def create_app(settings: Settings, models: Sequence[ModelSpec], *, skip_failing:
     upload_folder = str(settings.upload_folder) if settings.upload_folder else None
     app.request_class = type("Request", (ServingRequest,), {"upload_folder": upload_folder})
 
-    repository = Repository(models, settings, skip_failing=skip_failing)
+    repository = Repository(models, settings, skip_failing=skip_failing, control_folder=control_folder)
     app.extensions["repository"] = repository
     app.register_blueprint(operations.create_blueprint(repository))
     app.register_blueprint(images.create_blueprint(repository, settings.image_folder))
     app.register_blueprint(detections.create_blueprint(repository))
     app.register_blueprint(predict.create_blueprint(repository))
+    app.register_blueprint(open_inference_repository.create_blueprint(repository, settings.request_timeout_s))
     register_error_handlers(app)
 
     if settings.profile:
