@@ -51,7 +51,7 @@ if __name__ == "__main__":
         serve(
             Settings.from_environ(os.environ),
             lambda: Bare(make_app()),
-            before_fork=lambda: None,
+            before_fork=lambda uid, gid: None,
             on_exit=lambda: None,
         )
     )

@@ -42,6 +42,7 @@ from tf_serving_flask_app.apis.tfserving_types import (
     VersionsAnswer,
 )
 from tf_serving_flask_app.apis.wire import json_response, read_body, request_context
+from tf_serving_flask_app.entries import VersionStatus
 from tf_serving_flask_app.errors import (
     InvalidInput,
     LabelNotFound,
@@ -50,7 +51,7 @@ from tf_serving_flask_app.errors import (
     Unsupported,
     VersionNotFound,
 )
-from tf_serving_flask_app.repository import Repository, VersionStatus
+from tf_serving_flask_app.repository import Repository
 from tf_serving_flask_app.tasks.base import Task
 from tf_serving_flask_app.tensors import Signature, Tensors
 
