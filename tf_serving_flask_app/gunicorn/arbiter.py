@@ -80,6 +80,8 @@ class Master(Arbiter):
         complete = len(by_age) >= self.num_workers
         if complete and all(worker.report.is_ready for worker in by_age[-self.num_workers :]):
             self._failures = 0
+            for worker in by_age[: -self.num_workers]:
+                worker.report.replace()
             super().manage_workers()
         elif not complete:
             super().manage_workers()
