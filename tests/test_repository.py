@@ -194,7 +194,7 @@ def test_who_listens_is_told_what_was_loaded_and_what_failed(make_specs: MakeSpe
     specs = make_specs(unloadable, {**HALF, "version": 3})
     Repository(specs, Settings.from_environ({}), skip_failing=True, on_load=lambda *what: told.append(what)).close()
 
-    assert told == [("unloadable", "4", "failed"), ("half", "3", "loaded")]
+    assert told == [("unloadable", "4", "failed"), ("half", "3", "loaded"), ("half", "3", "unloaded")]
 
 
 def test_who_listens_is_told_of_models_elsewhere_that_come_and_go(
@@ -211,7 +211,7 @@ def test_who_listens_is_told_of_models_elsewhere_that_come_and_go(
     repository.close()
 
     assert (came, went) == (("elsewhere", "1", "loaded"), ("elsewhere", "1", "failed"))
-    assert returned == [("elsewhere", "1", "unloaded"), ("elsewhere", "2", "loaded")]
+    assert returned == [("elsewhere", "2", "loaded"), ("elsewhere", "1", "unloaded")]
 
 
 def test_models_that_all_fail_are_too_many_to_skip(make_specs: MakeSpecs) -> None:

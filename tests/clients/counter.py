@@ -15,9 +15,9 @@ address = sys.argv[1]
 url = f"http://{address}"
 
 
-def by_requests(signature: str) -> Any:
+def by_requests(delta: float) -> Any:
     """Count with TensorFlow Serving's protocol."""
-    body = {"signature_name": signature, "inputs": {}}
+    body = {"signature_name": "incr_counter_by", "inputs": {"delta": delta}}
     return requests.post(f"{url}/v1/models/counter:predict", json=body, timeout=30).json()["outputs"]
 
 
@@ -28,11 +28,11 @@ def by_tritonclient(signature: str, *inputs: Any) -> float:
         return float(result.as_numpy("output"))
 
 
-async def by_kserve_v1(signature: str) -> Any:
+async def by_kserve_v1(delta: float) -> Any:
     """Count with KServe's V1."""
+    body = {"signature_name": "incr_counter_by", "inputs": {"delta": delta}}
     async with InferenceRESTClient(RESTConfig(protocol="v1")) as client:
-        answer = await client.infer(url, {"signature_name": signature, "inputs": {}}, model_name="counter")
-        return answer["outputs"]
+        return (await client.infer(url, body, model_name="counter"))["outputs"]
 
 
 async def by_kserve_v2(signature: str) -> float:
@@ -43,16 +43,21 @@ async def by_kserve_v2(signature: str) -> float:
         return float(answer.outputs[0].as_numpy())
 
 
+def by_ovmsclient(delta: float) -> float:
+    """Count with the signature that the spec names: this client cannot choose one."""
+    return float(make_http_client(address).predict({"delta": np.array(delta)}, "counter"))
+
+
 delta = triton.InferInput("delta", [], "FP32").set_data_from_numpy(np.array(0.5, np.float32))
 answers = [
-    by_requests("reset_counter"),
-    by_requests("incr_counter"),
+    by_tritonclient("reset_counter"),
     by_tritonclient("incr_counter"),
-    asyncio.run(by_kserve_v1("incr_counter")),
-    asyncio.run(by_kserve_v2("incr_counter")),
-    make_http_client(address).predict({}, "counter").tolist(),  # it cannot name a signature and gets the spec's
-    by_tritonclient("get_counter"),
     by_tritonclient("incr_counter_by", delta),
+    by_requests(0.5),
+    asyncio.run(by_kserve_v1(0.5)),
+    asyncio.run(by_kserve_v2("incr_counter")),
+    by_ovmsclient(0.5),
+    by_tritonclient("get_counter"),
 ]
 
 print(json.dumps(answers))
