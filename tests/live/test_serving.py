@@ -97,12 +97,12 @@ def test_health_is_answered_while_every_thread_is_busy(numpy_spec: Path) -> None
     with LiveServer("-s", numpy_spec, environ=environ) as server, ThreadPoolExecutor(4) as pool:
         busy = [pool.submit(server.post, "/predict/slow", json={"x": [1.5]}) for _ in range(4)]
         wait_until(lambda: len(server.workers()[0].net_connections("tcp")) >= 5, "requests under way")
-        health = server.get("/livez", timeout=1.0)
+        health = [server.get(path, timeout=1.0) for path in ("/livez", "/v2/health/live", "/v2/health/ready")]
         unfinished = sum(not request.done() for request in busy)
         statuses = [request.result().status_code for request in busy]
         server.stop()
 
-    assert health.status_code == 200
+    assert [answer.status_code for answer in health] == [200] * 3
     assert unfinished == 4
     assert statuses == [200] * 4
 

@@ -148,6 +148,8 @@ def as_tensor(name: str, value: Any) -> Array:
         raise InvalidInput(f"The hook's {name!r} is no tensor ({exc}); ask /predict for it.") from exc
     if array.dtype.kind not in "OSU":
         return array
+    if not isinstance(value, np.ndarray):
+        array = np.asarray(value, dtype=object)  # the others drop zero bytes at the end
     items = [item.encode() if isinstance(item, str) else item for item in array.reshape(-1).tolist()]
     if not all(isinstance(item, bytes) for item in items):
         raise InvalidInput(f"The hook's {name!r} is no tensor; ask /predict for it.")
