@@ -101,6 +101,19 @@ def test_a_call_that_fails_is_refused_with_the_models_name_in_the_context(
     assert request.model_name == "half"
 
 
+def test_any_shape_goes_to_a_backend_that_judges_shapes_itself(
+    make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, matrix = make_model(), {"x": np.zeros((2, 2), "float32")}
+    with pytest.raises(InvalidInput, match="has shape"):
+        model.run(matrix, context(), any_shape=True)
+    monkeypatch.setattr(HalfPlusTwo, "takes_any_shape", True)
+    with pytest.raises(InvalidInput, match="has shape"):
+        model.run(matrix, context())
+
+    assert model.run(matrix, context(), any_shape=True)["y"].shape == (2, 2)
+
+
 def test_no_call_begins_after_the_deadline(make_model: MakeModel) -> None:
     with pytest.raises(DeadlineExceeded, match="before predict"):
         make_model().run(x(1), context(-math.inf))

@@ -209,6 +209,7 @@ class LoadedModels:
     def predict(self, request: Any, metadata: dict[str, str], remaining_s: float | None) -> Any:
         """Predict."""
         import tensorflow as tf
+        from tensorflow.core.protobuf.config_pb2 import CallableOptions
         from tensorflow_serving.apis.predict_pb2 import PredictResponse
 
         version = self.begin("Predict", request.model_spec, metadata, remaining_s)
@@ -218,11 +219,12 @@ class LoadedModels:
             raise Refused("INVALID_ARGUMENT", f'Serving signature name: "{name}" not found in signature def')
         signature = signatures[name]
         wanted = request.output_filter or signature.outputs
+        fetches = [signature.outputs[output].name for output in wanted]
+        feeds = {signature.inputs[key].name: tf.make_ndarray(proto) for key, proto in request.inputs.items()}
         try:
-            values = session.run(
-                [signature.outputs[output].name for output in wanted],
-                {signature.inputs[key].name: tf.make_ndarray(proto) for key, proto in request.inputs.items()},
-            )
+            values = session.run(fetches, feeds)
+        except ValueError:  # Python's check of shapes, which TensorFlow Serving does not have
+            values = session._make_callable_from_options(CallableOptions(feed=feeds, fetch=fetches))(*feeds.values())
         except tf.errors.InvalidArgumentError as error:
             raise Refused("INVALID_ARGUMENT", error.message) from error
         response = PredictResponse()

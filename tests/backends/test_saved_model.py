@@ -13,7 +13,7 @@ from tests.backends.keras_models import MATRIX
 from tests.backends.models import Load, Models, Refusal
 from tf_serving_flask_app.backends.saved_model import read_meta_graph
 from tf_serving_flask_app.backends.tensorflow_session import TensorFlowSession
-from tf_serving_flask_app.tensors import Array
+from tf_serving_flask_app.tensors import PREDICT_METHOD, REGRESS_METHOD, Array
 
 pytestmark = pytest.mark.tensorflow
 
@@ -40,6 +40,23 @@ def rewrite(folder: Path, change: Any) -> None:
     saved_model = SavedModel.FromString(path.read_bytes())
     change(saved_model.meta_graphs[0])
     path.write_bytes(saved_model.SerializeToString())
+
+
+def test_the_tensors_of_a_frozen_model_keep_the_names_that_its_signatures_give_them(models: Models, load: Load) -> None:
+    backend = load("saved_model", models.linear / "2")
+    (x,) = backend.signatures["serving_default"].inputs.values()
+
+    assert "VarHandleOp" not in operations(backend)
+    assert x.tensor == "serving_default_x:0"
+
+
+def test_a_signature_keeps_its_method_and_its_tensors_names(test_data: Path, load: Load) -> None:
+    backend = load("saved_model", test_data / "models/tfserving/saved_model_half_plus_two_cpu")
+    regress = backend.signatures["regress_x_to_y"]
+
+    assert regress.method == REGRESS_METHOD
+    assert backend.signatures["serving_default"].method == PREDICT_METHOD
+    assert (regress.inputs["inputs"].tensor, regress.outputs["outputs"].tensor) == ("tf_example:0", "y:0")
 
 
 def test_every_signature_is_served_frozen(models: Models, load: Load) -> None:

@@ -111,6 +111,36 @@ def test_xla_compiles_only_where_the_spec_asks_for_it(models: Models, load: Load
     np.testing.assert_allclose(answers[1], answers[0], atol=1e-5)
 
 
+def test_shapes_that_the_signature_does_not_note_are_left_to_the_graph(models: Models, load: Load) -> None:
+    backend = load("frozen_graph", models.chain)
+    outputs = backend.run("serving_default", {"x": np.zeros((2, 3), np.float32)})
+
+    assert backend.takes_any_shape
+    assert outputs["y"].shape == (2, 3)
+
+
+def test_a_shape_that_the_graph_cannot_compute_with_is_the_clients_fault(classifier: Any) -> None:
+    with pytest.raises(InvalidInput, match="The model refuses this input: "):
+        classifier().run("serving_default", {"x": np.zeros((2, 3), np.float32)})
+
+
+def test_an_output_that_is_an_input_or_another_output_is_given_in_any_shape(models: Models, load: Load) -> None:
+    names = {"y": "y:0", "same": "y:0", "x": "x:0"}
+    backend = load("frozen_graph", models.chain, inputs={"x": "x:0"}, outputs=names)
+    x = np.zeros((2, 3), np.float32)
+    outputs = backend.run("serving_default", {"x": x})
+
+    assert list(outputs) == ["y", "same", "x"]
+    np.testing.assert_array_equal(outputs["x"], x)
+    np.testing.assert_array_equal(outputs["same"], outputs["y"])
+
+
+def test_tensors_are_told_by_their_names_in_the_graph(models: Models, load: Load) -> None:
+    signature = load("frozen_graph", models.chain, inputs={"in": "x:0"}).signatures["serving_default"]
+
+    assert [info.tensor for info in (*signature.inputs.values(), *signature.outputs.values())] == ["x:0", "y:0"]
+
+
 def test_the_graph_is_finished_and_does_not_grow(classifier: Any) -> None:
     backend = classifier()
     before = len(graph_of(backend).get_operations())

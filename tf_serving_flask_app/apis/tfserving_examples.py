@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ OUTPUTS = "outputs"
 """The names that such signatures have (tensorflow/cc/saved_model/signature_constants.h)."""
 
 MIN_INT64, MAX_INT64, MAX_UINT64 = -(2**63), 2**63 - 1, 2**64 - 1
+MAX_FLOAT = float(np.finfo(np.float32).max)
 KINDS = {int: "int64", float: "float", bytes: "bytes"}
 
 
@@ -74,7 +76,7 @@ def _feature_value(name: str, value: Any) -> int | float | bytes:
     if isinstance(value, int) and MIN_INT64 <= value <= MAX_INT64:
         return int(value)
     if isinstance(value, int | float):
-        if not np.isfinite(value) or abs(value) <= np.finfo(np.float32).max:
+        if not -math.inf < value < math.inf or abs(value) <= MAX_FLOAT:
             return float(value)
         raise InvalidInput(lossy(value, "float"))
     if isinstance(value, str):

@@ -146,8 +146,8 @@ def _check_numbers(numbers: Array, dtype: np.dtype[Any]) -> None:
         limits = np.iinfo(dtype)
         wrong = (numbers < limits.min) | (numbers > limits.max)
     elif dtype.kind == "f":
-        most = 2 ** MANTISSA_BITS[dtype.name] - 1 if numbers.dtype.kind in "iu" else np.finfo(dtype).max
-        wrong = np.isfinite(numbers) & ((numbers > most) | (numbers < -int(most)))
+        most = 2 ** MANTISSA_BITS[dtype.name] - 1 if numbers.dtype.kind in "iu" else float(np.finfo(dtype).max)
+        wrong = np.isfinite(numbers) & ((numbers > most) | (numbers < -most))
     else:
         wrong = np.ones(numbers.shape, bool)
     if not wrong.any():

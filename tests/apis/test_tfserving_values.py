@@ -1,0 +1,118 @@
+"""JSON values as tensors: also where the parser made arrays of lists of numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tf_serving_flask_app.apis.tfserving_values import check_value, json_type, quote, type_name
+from tf_serving_flask_app.errors import InvalidInput, Unsupported
+
+INT, FLOAT, TEXT = np.dtype("int32"), np.dtype("float32"), np.dtype(object)
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "shape"),
+    [
+        (1, INT, ()),
+        ([], FLOAT, (0,)),
+        ([[], []], FLOAT, (2, 0)),
+        ([[1, 2.5], [float("nan"), 3]], FLOAT, (2, 2)),
+        (np.ones((2, 3)), FLOAT, (2, 3)),
+        (np.array([-(2**31), 2**31 - 1]), INT, (2,)),
+        (np.array([0, 2**64 - 1], np.uint64), np.dtype("uint64"), (2,)),
+        ([np.array([1, 2]), np.array([0.5, 1])], FLOAT, (2, 2)),
+        ([np.array([1, 2]), [3, float("inf")]], FLOAT, (2, 2)),
+        ([["a", {"b64": "YQ=="}]], TEXT, (1, 2)),
+        ([10**30], FLOAT, (1,)),
+        (10**400, FLOAT, ()),
+        (np.array([1e308, -1e308]), np.dtype("float64"), (2,)),
+    ],
+)
+def test_a_value_that_fits_has_a_shape(value: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    assert check_value(value, dtype) == shape
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "text"),
+    [
+        (np.array([1.0, 2.5]), INT, "JSON Value: 1.0 Type: Number is not of expected type: int32"),
+        (np.array([[1], [2**40]]), INT, "JSON Value: 1099511627776 Type: Number is not of expected type: int32"),
+        (np.array([1]), TEXT, "JSON Value: 1 Type: Number is not of expected type: string"),
+        (np.array([1]), np.dtype(bool), "JSON Value: 1 Type: Number is not of expected type: bool"),
+        (np.array([1, 2**24]), FLOAT, "Cannot convert JSON value: 16777216 to float without loss of precision."),
+        (np.array([1.0, -1e39]), FLOAT, "Cannot convert JSON value: -1e+39 to float without loss of precision."),
+        (np.array([2**64 - 1], np.uint64), np.dtype("int64"), "JSON Value: 18446744073709551615 Type: Number"),
+        ([np.array([1]), np.array([1, 2])], INT, "Encountered list at unexpected size: 2 at level: 1 expected size: 1"),
+        ([1, np.array([1])], INT, "Encountered list at unexpected level: 1 expected < 1"),
+        ([np.array([1]), 1], INT, "JSON Value: 1 found at incorrect level: 2 in the JSON DOM. Expected at level: 2"),
+        ([np.ones((2, 2)), np.ones((2, 3))], FLOAT, "Encountered list at unexpected size: 3 at level: 2"),
+        (10**30, INT, "JSON Value: 1e+30 Type: Number is not of expected type: int32"),
+        ("\ud800", TEXT, "JSON Parse error: The surrogate pair in string is invalid."),
+    ],
+)
+def test_the_first_value_that_does_not_fit_is_named(value: Any, dtype: np.dtype[Any], text: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        check_value(value, dtype)
+
+    assert str(caught.value).startswith(text)
+
+
+@pytest.mark.parametrize("value", [1, 1.5, "a", None, True, [np.array([2.5])]])
+def test_a_type_without_a_form_in_json_is_unsupported(value: Any) -> None:
+    with pytest.raises(Unsupported, match=r"Conversion of JSON Value: .* to type: half"):
+        check_value(value, np.dtype(np.float16))
+
+
+def test_lists_nested_deeper_than_python_goes_are_refused() -> None:
+    value: Any = 1
+    for _ in range(3000):
+        value = [value]
+    with pytest.raises(InvalidInput, match="nested too deeply"):
+        check_value(value, FLOAT)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (None, "Null"),
+        (True, "True"),
+        (False, "False"),
+        ({}, "Object"),
+        ("a", "String"),
+        (1, "Number"),
+        (np.float64(1.5), "Number"),
+        ([1], "Array"),
+        (np.array([1]), "Array"),
+    ],
+)
+def test_types_are_named_as_rapidjson_names_them(value: Any, kind: str) -> None:
+    assert json_type(value) == kind
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"a": [1, "é", None]}, '{\n    "a": [\n        1,\n        "é",\n        null\n    ]\n}'),
+        (np.array([[1, 2]]), "[\n    [\n        1,\n        2\n    ]\n]"),
+        (float("-inf"), "-Infinity"),
+        (np.int64(5), "5"),
+        ("é" * 200, '"' + "é" * 127),
+        ("\ud800", '"?"'),
+    ],
+)
+def test_a_value_is_quoted_to_256_bytes(value: Any, text: str) -> None:
+    assert quote(value) == text
+
+
+def test_of_a_huge_array_only_what_is_quoted_is_written() -> None:
+    assert len(quote(np.broadcast_to(np.float64(1), (10**6, 10**6)))) == 256
+
+
+@pytest.mark.parametrize(
+    ("dtype", "name"), [("float32", "float"), (object, "string"), ("float16", "half"), ("uint16", "uint16")]
+)
+def test_types_have_tensorflows_names(dtype: Any, name: str) -> None:
+    assert type_name(np.dtype(dtype)) == name
