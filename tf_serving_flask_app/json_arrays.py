@@ -3,7 +3,7 @@
 orjson parses everything but long lists that hold only numbers. These are cut out of the text and parsed by simdjson,
 whose ``as_buffer`` hands all numbers of a nested list over in one piece; their place is held by a mark, so that
 orjson still judges the document as a whole. For a ``[1, 299, 299, 3]`` tensor (5.6 MB of text, 17 digits a number,
-one core) that takes 12 ms; orjson and ``np.array`` take 45, ``json`` and ``np.array`` 90. orjson alone is fastest
+one core) that takes 16 ms; orjson and ``np.array`` take 45, ``json`` and ``np.array`` 90. orjson alone is fastest
 below a few kB, and reports where a fault is, which simdjson does not; so simdjson does not get whole documents. Its
 lists and objects are not used as Python objects either: a list of more than 2**24 elements would be cut short.
 """

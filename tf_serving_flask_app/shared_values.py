@@ -25,6 +25,8 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 IN_MEMORY = "/dev/shm"
 PREFIX = "tf_serving_flask_app-"
 FOLDER_LOCK = "lock"
+FILE_BYTES = 1 << 16
+"""A file's size at first; the library doubles it when it is full."""
 
 
 class ValuesFolder:
@@ -80,12 +82,14 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-def size_of(path: Path) -> int:
-    """The size of a file in bytes, 0 if it has just been removed."""
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+def open_file(path: Path) -> MmapedDict:
+    """Open a file of values, made if need be; nobody ever sees it empty, over which the library would stumble."""
+    if not path.exists():
+        new = path.with_suffix(".new")
+        with new.open("wb") as file:
+            file.truncate(FILE_BYTES)
+        new.rename(path)
+    return MmapedDict(str(path))  # type: ignore[no-untyped-call]
 
 
 class Value:
@@ -151,8 +155,7 @@ class SharedValues:
         with self.lock:
             if (kind, key) not in self._values:
                 if kind not in self._files:
-                    path = self.folder / f"{kind}_{self._number}.db"
-                    self._files[kind] = MmapedDict(str(path))  # type: ignore[no-untyped-call]
+                    self._files[kind] = open_file(self.folder / f"{kind}_{self._number}.db")
                 self._values[kind, key] = Value(self._files[kind], key)
             return self._values[kind, key]
 
@@ -167,8 +170,7 @@ class SharedValues:
                     living[number] = is_locked(self.folder / f"{number}.lock")
                 if not living[number]:
                     continue
-            if size_of(path):  # none while another process makes it: the library would stumble
-                files.append(str(path))
+            files.append(str(path))
         return list(MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call]
 
     def _take_number(self) -> tuple[int, int]:

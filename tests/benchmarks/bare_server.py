@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ def make_app() -> Flask:
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)  # where the server listens is told there
     sys.exit(
         serve(
             Settings.from_environ(os.environ),
