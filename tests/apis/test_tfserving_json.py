@@ -52,6 +52,17 @@ def test_rows_whose_arrays_differ_are_refused() -> None:
         read({"instances": [{"x": np.array([2, 3])}, {"x": np.array([4])}]}, floats("x"))
 
 
+def test_of_an_array_the_first_row_that_does_not_fit_is_named() -> None:
+    with pytest.raises(InvalidInput, match=r"^Failed to process element: 2 of .*JSON value: 16777217 to"):
+        read({"instances": np.array([[2, 3], [4, 5], [2**24 + 1, 2**25], [2**25, 2]])}, floats("x"))
+
+
+def test_large_floats_are_taken() -> None:
+    _, inputs = read({"instances": np.array([3e9, np.nan, np.inf])}, floats("x"))
+
+    np.testing.assert_array_equal(inputs["x"], np.array([3e9, np.nan, np.inf], np.float32))
+
+
 def test_an_empty_array_is_no_batch() -> None:
     with pytest.raises(InvalidInput, match="No values in 'instances' array"):
         read({"instances": np.array([])}, floats("x"))

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tf_serving_flask_app.apis.tfserving_values import check_value, json_type, quote, type_name
+from tf_serving_flask_app.apis.tfserving_values import check_value, first_wrong, json_type, quote, shape_of, type_name
 from tf_serving_flask_app.errors import InvalidInput, Unsupported
+from tf_serving_flask_app.tensors import TensorInfo
 
 INT, FLOAT, TEXT = np.dtype("int32"), np.dtype("float32"), np.dtype(object)
 
@@ -20,42 +21,44 @@ INT, FLOAT, TEXT = np.dtype("int32"), np.dtype("float32"), np.dtype(object)
         ([], FLOAT, (0,)),
         ([[], []], FLOAT, (2, 0)),
         ([[1, 2.5], [float("nan"), 3]], FLOAT, (2, 2)),
-        (np.ones((2, 3)), FLOAT, (2, 3)),
+        (np.full((2, 3), 2.5), FLOAT, (2, 3)),
         (np.array([-(2**31), 2**31 - 1]), INT, (2,)),
-        (np.array([0, 2**64 - 1], np.uint64), np.dtype("uint64"), (2,)),
-        ([np.array([1, 2]), np.array([0.5, 1])], FLOAT, (2, 2)),
-        ([np.array([1, 2]), [3, float("inf")]], FLOAT, (2, 2)),
+        (np.array([2, 2**64 - 1], np.uint64), np.dtype("uint64"), (2,)),
+        ([np.array([3, 2]), np.array([0.5, 2])], FLOAT, (2, 2)),
+        ([np.array([3, 2]), [3, float("inf")]], FLOAT, (2, 2)),
         ([["a", {"b64": "YQ=="}]], TEXT, (1, 2)),
         ([10**30], FLOAT, (1,)),
-        (10**400, FLOAT, ()),
         (np.array([1e308, -1e308]), np.dtype("float64"), (2,)),
     ],
 )
 def test_a_value_that_fits_has_a_shape(value: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-    assert check_value(value, dtype) == shape
+    check_value(value, TensorInfo("x", dtype, None))
+
+    assert shape_of(value) == shape
 
 
 @pytest.mark.parametrize(
     ("value", "dtype", "text"),
     [
         (np.array([1.0, 2.5]), INT, "JSON Value: 1.0 Type: Number is not of expected type: int32"),
-        (np.array([[1], [2**40]]), INT, "JSON Value: 1099511627776 Type: Number is not of expected type: int32"),
+        (np.array([[2], [2**40]]), INT, "JSON Value: 1099511627776 Type: Number is not of expected type: int32"),
         (np.array([1]), TEXT, "JSON Value: 1 Type: Number is not of expected type: string"),
         (np.array([1]), np.dtype(bool), "JSON Value: 1 Type: Number is not of expected type: bool"),
-        (np.array([1, 2**24]), FLOAT, "Cannot convert JSON value: 16777216 to float without loss of precision."),
-        (np.array([1.0, -1e39]), FLOAT, "Cannot convert JSON value: -1e+39 to float without loss of precision."),
+        (np.array([2, 2**24]), FLOAT, "Cannot convert JSON value: 16777216 to float without loss of precision."),
+        (np.array([2.0, -1e39]), FLOAT, "Cannot convert JSON value: -1e+39 to float without loss of precision."),
         (np.array([2**64 - 1], np.uint64), np.dtype("int64"), "JSON Value: 18446744073709551615 Type: Number"),
-        ([np.array([1]), np.array([1, 2])], INT, "Encountered list at unexpected size: 2 at level: 1 expected size: 1"),
-        ([1, np.array([1])], INT, "Encountered list at unexpected level: 1 expected < 1"),
-        ([np.array([1]), 1], INT, "JSON Value: 1 found at incorrect level: 2 in the JSON DOM. Expected at level: 2"),
-        ([np.ones((2, 2)), np.ones((2, 3))], FLOAT, "Encountered list at unexpected size: 3 at level: 2"),
-        (10**30, INT, "JSON Value: 1e+30 Type: Number is not of expected type: int32"),
+        ([np.array([3]), np.array([3, 2])], INT, "Encountered list at unexpected size: 2 at level: 1 expected size: 1"),
+        ([3, np.array([3])], INT, "Encountered list at unexpected level: 1 expected < 1"),
+        ([np.array([3]), 2], INT, "JSON Value: 2 found at incorrect level: 2 in the JSON DOM. Expected at level: 2"),
+        ([np.full((2, 2), 2.5), np.full((2, 3), 2.5)], FLOAT, "Encountered list at unexpected size: 3 at level: 2"),
+        (10**30, INT, "JSON Value: 1000000000000000000000000000000 Type: Number is not of expected type: int32"),
+        (10**400, FLOAT, "Cannot convert JSON value: 1000"),
         ("\ud800", TEXT, "JSON Parse error: The surrogate pair in string is invalid."),
     ],
 )
 def test_the_first_value_that_does_not_fit_is_named(value: Any, dtype: np.dtype[Any], text: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        check_value(value, dtype)
+        check_value(value, TensorInfo("x", dtype, None))
 
     assert str(caught.value).startswith(text)
 
@@ -63,7 +66,19 @@ def test_the_first_value_that_does_not_fit_is_named(value: Any, dtype: np.dtype[
 @pytest.mark.parametrize("value", [1, 1.5, "a", None, True, [np.array([2.5])]])
 def test_a_type_without_a_form_in_json_is_unsupported(value: Any) -> None:
     with pytest.raises(Unsupported, match=r"Conversion of JSON Value: .* to type: half"):
-        check_value(value, np.dtype(np.float16))
+        check_value(value, TensorInfo("x", np.dtype(np.float16), None))
+
+
+@pytest.mark.parametrize(("length", "wrong"), [(1, 0), (2, 0), (2, 1), (7, 3), (1000, 999), (1000, 0), (1001, 500)])
+def test_the_first_wrong_item_is_found_with_few_looks(length: int, wrong: int) -> None:
+    looked: list[int] = []
+
+    def all_fit(items: range) -> bool:
+        looked.append(len(items))
+        return wrong not in items
+
+    assert first_wrong(range(length), all_fit) == wrong
+    assert sum(looked) <= length
 
 
 def test_lists_nested_deeper_than_python_goes_are_refused() -> None:
@@ -71,7 +86,7 @@ def test_lists_nested_deeper_than_python_goes_are_refused() -> None:
     for _ in range(3000):
         value = [value]
     with pytest.raises(InvalidInput, match="nested too deeply"):
-        check_value(value, FLOAT)
+        check_value(value, TensorInfo("x", FLOAT, None))
 
 
 @pytest.mark.parametrize(

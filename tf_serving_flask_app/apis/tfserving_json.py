@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -15,10 +16,13 @@ from tf_serving_flask_app.apis.tfserving_types import PredictRequest, Request
 from tf_serving_flask_app.apis.tfserving_values import (
     TYPES,
     check_value,
+    first_wrong,
+    fits,
     is_base64,
     is_list,
     is_object,
     quote,
+    shape_of,
     tensor_from_json,
     type_name,
 )
@@ -136,7 +140,7 @@ def _columns(value: Any, infos: Mapping[str, TensorInfo], takes_pictures: TakesP
         if name not in value:
             raise InvalidInput(f"Missing named input: {name} in 'inputs' object.")
         taken = _as_picture(value[name], info, takes_pictures)
-        inputs[name] = tensor_from_json(value[name], taken, partial(check_value, value[name], taken.dtype))
+        inputs[name] = tensor_from_json(value[name], taken, partial(check_value, value[name], taken))
     return inputs
 
 
@@ -176,40 +180,51 @@ def _as_picture(value: Any, info: TensorInfo, takes_pictures: TakesPictures) -> 
 
 
 def _check_rows(instances: Any, infos: Mapping[str, TensorInfo], named: bool) -> None:
-    """Walk through rows as TensorFlow Serving does.
+    """Look for what is wrong with rows as TensorFlow Serving does, from the first.
 
     Raises:
         InvalidInput: in its words.
     """
-    shapes: dict[str, tuple[int, ...]] = {}
-    for index, row in enumerate(instances):
-        if is_object(row) != named:
-            got = "Expecting object but got list" if named else "Expecting value/list but got object"
-            raise InvalidInput(f"{got} at item {index} of input list")
-        for name, value in row.items() if named else [(next(iter(infos)), row)]:
-            try:
-                _check_item(name, value, infos, shapes)
-            except ServingError as exc:
-                code = "UNIMPLEMENTED" if isinstance(exc, Unsupported) else "INVALID_ARGUMENT"
-                key = f" key: {name}" if named else ""
-                raise InvalidInput(
-                    f"Failed to process element: {index}{key} of 'instances' list. Error: {code}: {exc}"
-                ) from exc
-        if named and row.keys() != infos.keys():
+    first = instances[0] if named else {next(iter(infos)): instances[0]}
+    shapes = {name: shape_of(value) for name, value in first.items()}
+
+    def all_fit(rows: Any) -> bool:
+        if not named:
+            ((name, shape),) = shapes.items()
+            return (isinstance(rows, np.ndarray) or not any(map(is_object, rows))) and fits(rows, shape, infos[name])
+        return all(is_object(row) and row.keys() == infos.keys() for row in rows) and all(
+            fits([row[name] for row in rows], shapes.get(name, ()), info) for name, info in infos.items()
+        )
+
+    index = first_wrong(instances, all_fit)
+    row = instances[index]
+    if is_object(row) != named:
+        got = "Expecting object but got list" if named else "Expecting value/list but got object"
+        raise InvalidInput(f"{got} at item {index} of input list")
+    for name, value in row.items() if named else [(next(iter(infos)), row)]:
+        try:
+            _check_item(name, value, infos, shapes)
+        except ServingError as exc:
+            code = "UNIMPLEMENTED" if isinstance(exc, Unsupported) else "INVALID_ARGUMENT"
+            key = f" key: {name}" if named else ""
             raise InvalidInput(
-                f"Failed to process element: {index} of 'instances' list. JSON object: {quote(row)} must only have"
-                f" keys: {','.join(sorted(infos))}"
-            )
+                f"Failed to process element: {index}{key} of 'instances' list. Error: {code}: {exc}"
+            ) from exc
+    if named and row.keys() != infos.keys():
+        raise InvalidInput(
+            f"Failed to process element: {index} of 'instances' list. JSON object: {quote(row)} must only have"
+            f" keys: {','.join(sorted(infos))}"
+        )
 
 
-def _check_item(name: str, value: Any, infos: Mapping[str, TensorInfo], shapes: dict[str, tuple[int, ...]]) -> None:
-    """Check one value of one row; ``shapes`` are those of the row before."""
+def _check_item(name: str, value: Any, infos: Mapping[str, TensorInfo], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Check one value of one row; ``shapes`` are those of the first."""
     if name not in infos:
         raise InvalidInput(f"JSON object: does not have named input: {name}")
-    shape = check_value(value, infos[name].dtype)
-    first = shapes.setdefault(name, shape)
-    if np.prod(shape, dtype=int) != np.prod(first, dtype=int):
-        raise InvalidInput(f"Expecting tensor size: {np.prod(first, dtype=int)} but got: {np.prod(shape, dtype=int)}")
+    check_value(value, infos[name])
+    shape, first = shape_of(value), shapes[name]
+    if math.prod(shape) != math.prod(first):
+        raise InvalidInput(f"Expecting tensor size: {math.prod(first)} but got: {math.prod(shape)}")
     if shape != first:
         raise InvalidInput(f"Expecting shape {shape_text(first)} but got: {shape_text(shape)}")
 
