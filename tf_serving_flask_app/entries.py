@@ -17,7 +17,7 @@ from tf_serving_flask_app.errors import (
     ServingError,
     VersionNotFound,
 )
-from tf_serving_flask_app.loading import Loader, settle
+from tf_serving_flask_app.loading import Loader, give_back_memory, settle
 from tf_serving_flask_app.spec import ModelSpec
 from tf_serving_flask_app.tasks import task_class
 from tf_serving_flask_app.tasks.base import Task
@@ -124,6 +124,7 @@ class Entry(ABC):
         with self.lock:
             self.load_anew()
             self.unloaded = False
+        give_back_memory()
 
     def unload(self) -> None:
         """Answer no more, and let go of what is loaded."""

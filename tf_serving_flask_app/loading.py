@@ -135,9 +135,9 @@ class Loader:
 
 
 def give_back_memory() -> None:
-    """Return to the system what a closed model held."""
+    """Return to the system what closed models held, and what loading left behind."""
     gc.collect()  # a TensorFlow graph is full of cycles
-    # glibc keeps freed memory, tens of megabytes a model in each of its arenas, until it is told otherwise.
+    # glibc keeps what was freed, tens of megabytes a model, until it is told otherwise.
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

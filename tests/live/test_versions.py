@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,56 +12,12 @@ import pytest
 import requests
 import yaml
 
+from tests.live.clients import Load, reload, wait_for_report
 from tests.live.conftest import MODES
 from tests.live.server import LiveServer, wait_until
 from tests.numpy_backends import write_version
 
-CONNECTIONS = 16
 POLL = {"MODEL_POLL_S": "0.05"}
-
-
-class Load:
-    """Clients that ask all the time, each on a connection that it keeps.
-
-    Args:
-        url: where they post.
-        body: what they post.
-        judge: says which version an answer is of, or raises where it is of none or of two.
-    """
-
-    def __init__(self, url: str, body: Any, judge: Callable[[Any], int]) -> None:
-        self.versions: Counter[int] = Counter()
-        self.faults: list[str] = []
-        self._url, self._body, self._judge = url, body, judge
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(CONNECTIONS)]
-
-    def _ask(self) -> None:
-        with requests.Session() as session:
-            while not self._stop.is_set():
-                try:
-                    response = session.post(self._url, json=self._body, timeout=30)
-                    assert response.status_code == 200, response.text
-                    self.versions[self._judge(response.json())] += 1
-                except Exception as error:  # noqa: BLE001  # shown by the test
-                    self.faults.append(repr(error))
-
-    def wait_for(self, version: int, more: int = 1) -> None:
-        """Wait until so many more answers are of a version."""
-        wanted = self.versions[version] + more
-        wait_until(lambda: self.versions[version] >= wanted or self.faults, f"answers of version {version}", 30)
-
-    @contextmanager
-    def running(self) -> Iterator[Load]:
-        """Ask as long as the block runs."""
-        for thread in self._threads:
-            thread.start()
-        try:
-            yield self
-        finally:
-            self._stop.set()
-            for thread in self._threads:
-                thread.join()
 
 
 def number(answer: Any) -> int:
@@ -72,13 +25,6 @@ def number(answer: Any) -> int:
     (first,), (second,) = answer["first"], answer["second"]
     assert first == second
     return int(first)
-
-
-def reload(server: LiveServer) -> None:
-    """Send SIGHUP, and wait until none of the old workers is left."""
-    before = server.workers()
-    server.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: not any(worker.is_running() for worker in before), "replacement")
 
 
 def write_spec(file: Path, **model: Any) -> Path:
@@ -101,10 +47,7 @@ def test_no_request_fails_or_is_answered_by_two_versions_during_swaps_reloads_an
                 write_version(models, version, str(version))
                 load.wait_for(version, more=50)
             write_version(models, last + 1, "not a number")
-            wait_until(
-                lambda: {str(last), str(last + 1)} <= server.get("/readyz").json()["models"]["m"].keys(), "report"
-            )
-            report = server.get("/readyz")
+            report = wait_for_report(server, "m", {str(last + 1): "END", str(last): "AVAILABLE"})
             for _ in range(reloads):
                 reload(server)
                 load.wait_for(last, more=50)
@@ -114,12 +57,11 @@ def test_no_request_fails_or_is_answered_by_two_versions_during_swaps_reloads_an
     assert set(load.versions) == set(range(1, last + 1))
     assert report.status_code == 200
     assert report.json()["errors"] == {"m": {str(last + 1): f"{models / str(last + 1) / 'number.txt'}: no number"}}
-    assert report.json()["models"] == {"m": {str(last + 1): "END", str(last): "AVAILABLE"}}
     assert code == 0
 
 
-@pytest.fixture(scope="module", params=["eventlet", "gthread"])
-def two_workers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """A server of two processes with a model in version folders and another; its temporary folder is its own."""
     folder = tmp_path_factory.mktemp("two_workers")
     (folder / "tmp").mkdir()
@@ -133,7 +75,7 @@ models:
   - {name: half, backend: "numpy_backends:HalfPlusTwo", path: .}
 """
     )
-    environ = {**MODES[request.param], **POLL, "TMPDIR": str(folder / "tmp")}
+    environ = {**MODES["eventlet"], **POLL, "TMPDIR": str(folder / "tmp")}
     with LiveServer("-s", spec, environ=environ) as server:
         wait_until(lambda: len(listening(server)) == 2, "two workers")
         yield server
