@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import ml_dtypes  # noqa: F401  # makes "bfloat16" a name that NumPy knows
 import numpy as np
 
 from tf_serving_flask_app.backends.base import Backend
-from tf_serving_flask_app.errors import BackendFailed, InvalidInput
+from tf_serving_flask_app.errors import BackendFailed, ConfigurationError, InvalidInput
 from tf_serving_flask_app.spec import ModelSpec
 from tf_serving_flask_app.tensors import Signature, TensorInfo, Tensors
+from tf_serving_flask_app.versions import numbered_folders
 
 FLOAT = np.dtype("float32")
 
@@ -133,6 +136,44 @@ class Unloadable(HalfPlusTwo):
 
     def __init__(self, spec: ModelSpec) -> None:
         raise RuntimeError(f"no luck with {spec.name}")
+
+
+class Versioned(HalfPlusTwo):
+    """In numbered folders: adds the number that a version's ``number.txt`` held when it was loaded, twice."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec)
+        file = self.versions(spec.path)[self.version] / "number.txt"
+        try:
+            self.number = float(file.read_text())
+        except ValueError as exc:
+            raise ConfigurationError(f"{file}: no number") from exc
+        x = TensorInfo("x", FLOAT, (None,))
+        outputs = {name: TensorInfo(name, FLOAT, (None,)) for name in ("first", "second")}
+        self.signatures = {"serving_default": Signature("serving_default", {"x": x}, outputs)}
+
+    @classmethod
+    def versions(cls, path: Path) -> Mapping[int, Path]:
+        return {number: folder for number, folder in numbered_folders(path).items() if (folder / "number.txt").exists()}
+
+    @classmethod
+    def files(cls, path: Path) -> Iterable[Path]:
+        return path.iterdir()
+
+    def run(self, signature: str, inputs: Tensors) -> Tensors:
+        first = inputs["x"] + np.float32(self.number)
+        threading.Event().wait(0.001)
+        if self.closed:
+            raise BackendFailed("it was closed while it ran")
+        return {"first": first, "second": inputs["x"] + np.float32(self.number)}
+
+
+def write_version(path: Path, version: int, number: str) -> None:
+    """Write a version of such a model, by way of a folder that is no version, as careful people do."""
+    temporary = path / f"{version}.tmp"
+    temporary.mkdir(parents=True)
+    (temporary / "number.txt").write_text(number)
+    temporary.rename(path / str(version))
 
 
 class BrightBox(Backend):

@@ -15,7 +15,7 @@ from PIL import ExifTags, Image, ImageDraw
 from tests.numpy_backends import FLOAT, BrightBox
 from tf_serving_flask_app.context import RequestContext
 from tf_serving_flask_app.errors import ConfigurationError
-from tf_serving_flask_app.repository import load_task
+from tf_serving_flask_app.loading import load_task
 from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.spec import ModelSpec
 from tf_serving_flask_app.tasks.detection import Detection, Detector, find_parts

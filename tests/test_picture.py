@@ -12,7 +12,7 @@ from tests.conftest import COLORS
 from tests.numpy_backends import FLOAT, BrightBox, BrightBoxInFrame, Colors
 from tests.pictures import picture
 from tf_serving_flask_app.errors import InvalidImage, InvalidInput
-from tf_serving_flask_app.repository import load_task
+from tf_serving_flask_app.loading import load_task
 from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.spec import ModelSpec
 from tf_serving_flask_app.tasks.base import Task, warm_context

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from queue import SimpleQueue
 from threading import Semaphore
 from threading import enumerate as threads
@@ -17,8 +18,8 @@ from tests.numpy_backends import HalfPlusTwo
 from tf_serving_flask_app import repository as repository_module
 from tf_serving_flask_app.cores import usable_cores
 from tf_serving_flask_app.errors import ConfigurationError, InvalidInput, NotFound, NotReady, RemoteFailed
-from tf_serving_flask_app.loading import settle
-from tf_serving_flask_app.repository import Repository, load_task
+from tf_serving_flask_app.loading import load_task, settle
+from tf_serving_flask_app.repository import Repository
 from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.spec import ModelSpec
 from tf_serving_flask_app.tasks.base import Task
@@ -179,10 +180,9 @@ def test_models_that_fail_are_skipped_and_named_where_that_is_asked_for(
 ) -> None:
     unloadable = {**HALF, "name": "unloadable", "backend": f"{__name__}:Unloadable"}
     specs = make_specs(unloadable, HALF, {**COLORS, "labels": ["red"]})
-    repository = Repository(specs, Settings.from_environ({}), skip_failing=True)
-
-    assert repository.ready
-    assert [task.model.name for task in repository] == ["half"]
+    with closing(Repository(specs, Settings.from_environ({}), skip_failing=True)) as repository:
+        assert repository.ready
+        assert [task.model.name for task in repository] == ["half"]
     errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert errors[0] == f"{specs[0].path} is not served: the file is no model"
     assert "1 labels for 3 classes" in errors[1]
@@ -194,7 +194,7 @@ def test_who_listens_is_told_what_was_loaded_and_what_failed(make_specs: MakeSpe
     specs = make_specs(unloadable, {**HALF, "version": 3})
     Repository(specs, Settings.from_environ({}), skip_failing=True, on_load=lambda *what: told.append(what)).close()
 
-    assert told == [("unloadable", "4", "failed"), ("half", "3", "loaded")]
+    assert told == [("unloadable", "4", "failed"), ("half", "3", "loaded"), ("half", "3", "unloaded")]
 
 
 def test_who_listens_is_told_of_models_elsewhere_that_come_and_go(
@@ -211,7 +211,7 @@ def test_who_listens_is_told_of_models_elsewhere_that_come_and_go(
     repository.close()
 
     assert (came, went) == (("elsewhere", "1", "loaded"), ("elsewhere", "1", "failed"))
-    assert returned == [("elsewhere", "1", "unloaded"), ("elsewhere", "2", "loaded")]
+    assert returned == [("elsewhere", "2", "loaded"), ("elsewhere", "1", "unloaded")]
 
 
 def test_models_that_all_fail_are_too_many_to_skip(make_specs: MakeSpecs) -> None:
@@ -342,15 +342,16 @@ def test_a_model_elsewhere_that_went_away_is_still_asked_and_loaded_anew_when_it
     assert len(made) == 2
 
 
-def test_a_new_version_elsewhere_takes_the_place_of_the_former_which_is_closed_when_no_request_can_need_it(
+def test_a_new_version_elsewhere_takes_the_place_of_the_former_which_is_closed_when_no_request_needs_it(
     make: MakeRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    repository = make(ELSEWHERE, REQUEST_TIMEOUT_S="0.2")
-    former = repository.find("elsewhere", Task)
+    repository = make(ELSEWHERE)
+    former: Task | None = repository.find("elsewhere", Task)
     monkeypatch.setattr(Elsewhere, "present", 2)
     wait_until(lambda: repository.states() == {"elsewhere": {"2": "AVAILABLE"}}, "the new version", 10)
     assert not made[0].closed
     assert repository.find("elsewhere", Task) is not former
+    former = None
     wait_until(lambda: made[0].closed, "the end of the former", 10)
 
     assert [backend.closed for backend in made] == [True, False]
@@ -369,13 +370,11 @@ def test_a_model_elsewhere_that_does_not_fit_any_more_is_not_served(
     assert [backend.closed for backend in made] == [True]
 
 
-def test_nothing_follows_models_that_are_here_and_closing_ends_what_follows_others(make: MakeRepository) -> None:
+def test_one_thread_follows_all_models_and_closing_ends_it(make: MakeRepository) -> None:
     def following() -> list[str]:
         return [thread.name for thread in threads() if thread.name == "follow-models"]
 
-    make(HALF)
-    assert following() == []
-    repository = make(ELSEWHERE)
+    repository = make(HALF, ELSEWHERE)
     assert following() == ["follow-models"]
     repository.close()
 

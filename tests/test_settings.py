@@ -27,6 +27,7 @@ DEFAULTS: dict[str, Any] = {
     "PORT": 5000,
     "METRICS_PORT": None,
     "MODEL_FOLDER": None,
+    "MODEL_POLL_S": 1,
     "UPLOAD_FOLDER": None,
     "IMAGE_FOLDER": SAMPLES,
     "MIN_CONFIDENCE": 0.8,

@@ -214,6 +214,8 @@ def test_what_is_left_out_has_its_default(write_spec: WriteSpec, tmp_path: Path)
         "backend": "keras",
         "path": tmp_path / "model",
         "version": None,
+        "versions": None,
+        "version_labels": {},
         "version_label": None,
         "targets": [],
         "remote_model": None,

@@ -16,7 +16,7 @@ from tests.numpy_backends import FLOAT, Echo, HalfPlusTwo
 from tests.pictures import picture
 from tf_serving_flask_app.context import RequestContext
 from tf_serving_flask_app.errors import ConfigurationError, InvalidImage, InvalidInput
-from tf_serving_flask_app.repository import load_task
+from tf_serving_flask_app.loading import load_task
 from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.spec import ModelSpec
 from tf_serving_flask_app.tasks.base import Field, Task, image_input

@@ -122,6 +122,61 @@ def test_a_json_value_that_does_not_fit_is_refused_in_one_sentence(value: Any, d
     assert len(str(caught.value)) < 200
 
 
+@pytest.mark.parametrize(
+    ("array", "dtype"),
+    [
+        (np.array([[1, 2]]), "int64"),
+        (np.array([[0, 255]]), "uint8"),
+        (np.array([2**64 - 1], "uint64"), "uint64"),
+        (np.array([7], "uint64"), "int8"),
+        (np.array([[0, 1]]), "float32"),
+        (np.array([0.0, 1.0, 0.1]), "float32"),
+        (np.array([0.1]), "float64"),
+        (np.array([1.5, 2]), BFLOAT16),
+        (np.array([1, 2]), "complex64"),
+        (np.zeros((0, 2)), "int32"),
+    ],
+)
+def test_an_array_will_do_in_place_of_a_list(array: Array, dtype: Any) -> None:
+    taken = array_from_json(array, info(dtype))
+
+    assert (taken.dtype, taken.shape) == (np.dtype(dtype), array.shape)
+    np.testing.assert_array_equal(taken, array.astype(dtype))
+
+
+def test_an_array_of_the_right_type_is_not_copied() -> None:
+    array = np.array([0.5, 1.0])
+
+    assert array_from_json(array, info("float64")) is array
+
+
+@pytest.mark.parametrize(
+    ("array", "dtype", "text"),
+    [
+        (np.array([1.0, 2.0]), "int64", "takes int64 values; got '[1.0, 2.0]'"),
+        (np.full((1, 299, 299, 3), 0.5), "int64", "takes int64 values; got '[0.5, 0.5, 0.5, 0.5"),
+        (np.array([0, 256]), "uint8", "takes uint8, 0 to 255"),
+        (np.array([-1, 0]), "uint64", "takes uint64, 0 to 18446744073709551615"),
+        (np.array([2**63], "uint64"), "int64", "takes int64, -9223372036854775808 to"),
+        (np.array([0, 1]), "bool", "takes bool values; got '[0, 1]'"),
+        (np.array([0, 1]), "object", "takes string values; got '[0, 1]'"),
+        (["a", np.array([0, 1])], "object", "the rows of a list must be of equal length"),
+        ([np.array([0, 1]), np.array([0])], "float32", "the rows of a list must be of equal length"),
+        ([np.array([0, 1]), [0, True]], "float32", "got true or false among them"),
+    ],
+)
+def test_an_array_that_does_not_fit_is_refused(array: Any, dtype: Any, text: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        array_from_json(array, info(dtype))
+
+    assert text in str(caught.value)
+    assert len(str(caught.value)) < 200
+
+
+def test_a_list_of_arrays_is_one_more_dimension() -> None:
+    assert array_from_json([np.array([1, 2]), [3, 4]], info("float32")).tolist() == [[1, 2], [3, 4]]
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32", BFLOAT16])
 def test_a_number_too_large_for_a_floating_type_becomes_infinite_without_a_warning(dtype: Any) -> None:
     assert array_from_json([-1e300, 1e300], info(dtype)).astype(float).tolist() == [-math.inf, math.inf]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from flask import Flask
 from werkzeug.debug import DebuggedApplication
@@ -30,7 +31,12 @@ from tf_serving_flask_app.spec import ModelSpec
 
 
 def create_app(
-    settings: Settings, models: Sequence[ModelSpec], *, skip_failing: bool = False, metrics: Metrics | None = None
+    settings: Settings,
+    models: Sequence[ModelSpec],
+    *,
+    skip_failing: bool = False,
+    metrics: Metrics | None = None,
+    control_folder: Path | None = None,
 ) -> Flask:
     """Load the models and make the application that serves them.
 
@@ -42,6 +48,7 @@ def create_app(
         models: what to serve.
         skip_failing: serve without the models that cannot be loaded; see ``Repository``.
         metrics: where requests and loads are counted; None for this process's own.
+        control_folder: what the worker processes of a server share; see ``Repository``.
 
     Raises:
         ConfigurationError: a model cannot be served as its spec says.
@@ -57,7 +64,9 @@ def create_app(
 
     metrics = metrics or Metrics()
     app.extensions["metrics"] = metrics
-    repository = Repository(models, settings, skip_failing=skip_failing, on_load=metrics.count_load)
+    repository = Repository(
+        models, settings, skip_failing=skip_failing, on_load=metrics.count_load, control_folder=control_folder
+    )
     app.extensions["repository"] = repository
     app.register_blueprint(metrics_text.create_blueprint(metrics, settings.metrics_port))
     app.register_blueprint(statistics.create_blueprint(repository, metrics))

@@ -19,6 +19,7 @@ from tf_serving_flask_app.observability.logs import configure_logging
 from tf_serving_flask_app.settings import VARIABLES, Settings
 from tf_serving_flask_app.spec import ModelSpec, Spec
 from tf_serving_flask_app.spec_file import load_spec
+from tf_serving_flask_app.versions import check_versions, choose, pin, sources_of
 
 DEMO_SPEC = Path(__file__).resolve().parent.parent / "specs" / "demo.spec"
 ROUTES = {"classification": "/classify", "detection": "/detect"}
@@ -72,21 +73,21 @@ def check(spec: Path | None, assets: Path | None, schema: bool) -> None:
         return
     if spec is None:
         raise click.UsageError("Name a spec file, or --schema.")
-    from tf_serving_flask_app.repository import load_task
+    from tf_serving_flask_app.loading import load_task
 
     settings = Settings.from_environ(os.environ)
     faults = 0
     for model in _load_spec(spec, assets):
         try:
-            task = load_task(model, settings)
+            for version in _versions(model):
+                task = load_task(version, settings)
+                click.echo(f"{model.name}: ok, version {task.model.version}, {model.task}, {model.backend}")
+                for signature in task.model.signatures.values():
+                    click.echo(f"  {signature.name}: {_tensors(signature.inputs)} -> {_tensors(signature.outputs)}")
+                task.model.close()
         except ServingError as exc:
             faults += 1
             click.echo(f"{model.name}: {exc}", err=True)
-            continue
-        click.echo(f"{model.name}: ok, version {task.model.version}, {model.task}, {model.backend}")
-        for signature in task.model.signatures.values():
-            click.echo(f"  {signature.name}: {_tensors(signature.inputs)} -> {_tensors(signature.outputs)}")
-        task.model.close()
     if faults:
         sys.exit(1)
 
@@ -215,6 +216,16 @@ def _load_spec(spec: Path, assets: Path | None) -> list[ModelSpec]:
     """Load a spec as a server does: hooks and backends are looked up beside it too."""
     sys.path.append(str(spec.resolve().parent))
     return load_spec(spec, assets).models
+
+
+def _versions(model: ModelSpec) -> list[ModelSpec]:
+    """The versions that a server would load; the model as it is where nothing looks like one."""
+    from tf_serving_flask_app.backends import backend_class
+
+    found = backend_class(model.backend).versions(model.path)
+    check_versions(model, found)
+    sources = sources_of(model, found)
+    return [pin(model, number, sources[number]) for number in choose(model, sources)] or [model]
 
 
 def _tensors(tensors: Any) -> str:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +18,7 @@ from tf_serving_flask_app.backends import backend_class
 from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.hooks import load_hook
 from tf_serving_flask_app.labels import read_labels
+from tf_serving_flask_app.loading import give_back_memory
 from tf_serving_flask_app.metrics import Metrics
 from tf_serving_flask_app.model_folder import find_models
 from tf_serving_flask_app.observability.logs import configure_logging
@@ -23,6 +28,7 @@ from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.shared_values import ValuesFolder
 from tf_serving_flask_app.spec import ModelSpec
 from tf_serving_flask_app.spec_file import load_spec
+from tf_serving_flask_app.versions import check_versions
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -53,6 +59,90 @@ class ServedApplication:
     def close(self) -> None:
         """Close the models."""
         self._repository.close()
+
+
+class Served:
+    """What a server serves, as its master knows it: read at the start and anew at each SIGHUP; never loaded here."""
+
+    def __init__(self, settings: Settings, folder: Path | None, spec: Path, assets: Path | None) -> None:
+        """Read it.
+
+        Args:
+            settings: what the environment says.
+            folder: of models to serve, or None.
+            spec: the spec file to serve where there is no folder.
+            assets: folder of the spec's relative paths, or None for its own.
+
+        Raises:
+            ConfigurationError: it cannot be served, as far as that shows without loading it.
+        """
+        self._settings = settings
+        self._folder = folder
+        self._spec = spec
+        self._assets = assets
+        self._models = self._read()
+        self._control_folders: list[Path] = []
+        self._counts = ValuesFolder()
+
+    def load(self) -> ServedApplication:
+        """Make the application of one process."""
+        folder = self._control_folders[-1] if self._control_folders else None
+        app = create_app(
+            self._settings,
+            self._models,
+            skip_failing=self._folder is not None,
+            metrics=Metrics(self._counts.path),
+            control_folder=folder,
+        )
+        give_back_memory()
+        return ServedApplication(app)
+
+    def before_fork(self, uid: int, gid: int) -> None:
+        """Import what is slow, and make the folder that the workers share.
+
+        Args:
+            uid: the user that the workers run as.
+            gid: their group.
+        """
+        for kind in {model.backend for model in self._models}:
+            backend_class(kind).before_fork()
+        # What was imported stays: so the workers' collectors need not look through it, which takes a third of a second
+        # with TensorFlow and writes to the memory that they share.
+        gc.freeze()
+        # The workers of the former spec have a folder of their own: what was unloaded there is loaded in the new ones.
+        for former in self._control_folders:
+            if not any(former.glob("*.sock")):
+                shutil.rmtree(former, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix="tf_serving_flask_app-"))
+        self._control_folders = [*filter(Path.exists, self._control_folders), folder]
+        if (uid, gid) != (os.geteuid(), os.getegid()):
+            os.chown(folder, uid, gid)
+
+    def reload(self, uid: int, gid: int) -> None:
+        """Read it anew, and do for it what is done before a fork; code of hooks and backends stays as it is.
+
+        Raises:
+            ConfigurationError: it cannot be served; what was served before, still is.
+        """
+        former, self._models = self._models, self._read()
+        try:
+            self.before_fork(uid, gid)
+        except BaseException:
+            self._models = former
+            raise
+
+    def close(self) -> None:
+        """Remove what was made."""
+        for folder in self._control_folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        self._counts.remove()
+
+    def _read(self) -> list[ModelSpec]:
+        if self._folder is not None:
+            return models_of_folder(self._folder)
+        models = load_spec(self._spec, self._assets).models
+        check_without_loading(models)
+        return models
 
 
 def serve(spec: Path | None, assets: Path | None, default_spec: Path, environ: Mapping[str, str]) -> int:
@@ -89,43 +179,29 @@ def _serve(
         if spec is None and assets is not None:
             raise ConfigurationError("-a names the folder of a spec's relative paths: give the spec too, with -s.")
         folder = None if spec is not None else settings.model_folder or _models_here()
+        spec = spec or default_spec
         if folder is None:
-            spec = spec or default_spec
             # Where a user keeps a spec, there they keep the hooks that it names.
             sys.path.append(str(spec.resolve().parent))
-            models = load_spec(spec, assets).models
-            check_without_loading(models)
-        else:
-            models = models_of_folder(folder)
+        served = Served(settings, folder, spec, assets)
     except ConfigurationError as exc:
         logger.error("%s", exc)
         on_exit()
         return 2
 
-    counts = ValuesFolder()
-
-    def load() -> ServedApplication:
-        return ServedApplication(
-            create_app(settings, models, skip_failing=folder is not None, metrics=Metrics(counts.path))
-        )
-
     def end() -> None:
-        counts.remove()
+        served.close()
         on_exit()
 
     if settings.environment == "development":
         from tf_serving_flask_app.development import serve_development
 
-        return serve_development(settings, load, extra_files=[spec] if spec else [], on_exit=end)
+        return serve_development(settings, served.load, extra_files=[spec] if folder is None else [], on_exit=end)
     if environ.get("FLASK_DEBUG"):
         logger.warning("FLASK_DEBUG does nothing in production; set FLASK_ENV=development to debug.")
     from tf_serving_flask_app.gunicorn.server import serve as serve_with_gunicorn
 
-    def before_fork() -> None:
-        for kind in {model.backend for model in models}:
-            backend_class(kind).before_fork()
-
-    return serve_with_gunicorn(settings, load, before_fork=before_fork, on_exit=end)
+    return serve_with_gunicorn(settings, served.load, before_fork=served.before_fork, reload=served.reload, on_exit=end)
 
 
 def _models_here() -> Path | None:
@@ -153,11 +229,12 @@ def check_without_loading(models: Sequence[ModelSpec]) -> None:
     """Find what is wrong with a spec's models as far as that shows before TensorFlow is imported.
 
     Raises:
-        ConfigurationError: a backend or hook that cannot be imported, or labels that cannot be read.
+        ConfigurationError: a backend or hook that cannot be imported, labels that cannot be read, or versions that
+            are not there.
     """
     for model in models:
         try:
-            backend_class(model.backend)
+            check_versions(model, backend_class(model.backend).versions(model.path))
             for hook in (model.preprocess, model.postprocess):
                 if hook is not None:
                     load_hook(hook)

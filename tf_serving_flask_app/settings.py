@@ -89,6 +89,13 @@ class Settings(BaseModel):
         alias="MODEL_FOLDER",
         description="Folder whose models are served where no spec is given. Default: `./models`, if there is one.",
     )
+    model_poll_s: float = Field(
+        1,
+        alias="MODEL_POLL_S",
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds between two looks at the models' files, for new, changed and removed versions; 0: never.",
+    )
     upload_folder: Path | None = Field(
         None,
         alias="UPLOAD_FOLDER",

@@ -5,7 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -100,6 +110,30 @@ class TlsSpec(_Record):
         return self
 
 
+class LatestVersions(_Record):
+    """A policy: the latest versions."""
+
+    latest: int = Field(ge=1, strict=True, description="How many of the latest versions to serve.")
+
+
+VersionNumber = Annotated[int, Field(ge=0, strict=True)]
+
+
+def _policy(value: Any) -> str:
+    if isinstance(value, dict | LatestVersions):
+        return "latest"
+    return "list" if isinstance(value, list) else "all"
+
+
+VersionPolicy = Annotated[
+    Annotated[LatestVersions, Tag("latest")]
+    | Annotated[Literal["all"], Tag("all")]
+    | Annotated[list[VersionNumber], Field(min_length=1), Tag("list")],
+    Discriminator(_policy),
+]
+"""Which of the numbered folders to serve; the tags let a fault be told in the words of the form that was meant."""
+
+
 class ModelSpec(_Record):
     """One model to serve."""
 
@@ -128,6 +162,14 @@ class ModelSpec(_Record):
         ge=0,
         strict=True,
         description="A whole number. Left out: the latest folder of a SavedModel's numbered ones, else 1.",
+    )
+    versions: VersionPolicy | None = Field(
+        None,
+        description="saved_model: which numbered folders to serve: {latest: N}, all, or a list of numbers. Left out:"
+        " the latest one.",
+    )
+    version_labels: dict[Annotated[str, Field(min_length=1)], VersionNumber] = Field(
+        default_factory=dict, description="saved_model: names for versions that are served, such as {stable: 1}."
     )
     version_label: str | None = Field(
         None, min_length=1, description="tf_serving: the label of the version to ask for; not together with version."
@@ -184,6 +226,31 @@ class ModelSpec(_Record):
     def _only_of_a_remote_model(cls, value: Any, info: ValidationInfo) -> Any:
         if info.data.get("backend") in ("frozen_graph", "saved_model", "keras", "tflite"):
             raise ValueError("this is for `backend: tf_serving` only; leave it out")
+        return value
+
+    @field_validator("versions", "version_labels")
+    @classmethod
+    def _only_of_version_folders(cls, value: Any, info: ValidationInfo) -> Any:
+        backend = info.data.get("backend")
+        if backend in ("frozen_graph", "keras", "tflite"):
+            raise ValueError(
+                f"a model of {backend} is one file, so one version; numbered folders are for saved_model: leave it out"
+            )
+        if backend == "tf_serving":
+            raise ValueError(
+                "which versions there are is the model server's choice; choose one by version or version_label"
+            )
+        if value and info.data.get("version") is not None:
+            raise ValueError(f"version chooses one version already; leave {info.field_name} or version out")
+        return value
+
+    @field_validator("version_labels")
+    @classmethod
+    def _labels_of_listed_versions(cls, value: dict[str, int], info: ValidationInfo) -> dict[str, int]:
+        listed = info.data.get("versions")
+        for label, version in value.items():
+            if isinstance(listed, list) and version not in listed:
+                raise ValueError(f"{label!r} names version {version}, which `versions` does not list")
         return value
 
     @field_validator("version_label")

@@ -110,45 +110,52 @@ def _names(tensors: Mapping[str, Any]) -> str:
 def array_from_json(value: Any, info: TensorInfo) -> Array:
     """Turn a JSON number, string, true, false or nested list into an array of the tensor's type.
 
-    Strings may come as ``{"b64": "..."}``. Integers are taken only where nothing is lost: 1.5 is no int64,
-    300 no uint8, and true is no number.
+    In place of any list of numbers an array will do, as ``parse_json`` makes them; it is copied only where its type is
+    another. Strings may come as ``{"b64": "..."}``. Integers are taken only where nothing is lost: 1.5 is no int64,
+    300 no uint8, and true is no number. Floats are rounded from float64 to the tensor's type.
 
     Raises:
         InvalidInput: rows of unequal length, or an element that is not of the type.
     """
+    parsed = isinstance(value, np.ndarray)
     try:
-        array = np.array(_decode_bytes(value) if info.dtype == object else value)
+        array = np.asarray(_decode_bytes(value) if info.dtype == object else value)
     except (ValueError, RecursionError) as exc:
         raise InvalidInput(
             f"Input {info.name!r}: the rows of a list must be of equal length, in at most 64 dimensions."
         ) from exc
     kind = info.dtype.kind if info.dtype.kind in "Obiuc" else "f"
     given = "O" if array.dtype.kind in "SU" else array.dtype.kind
-    if kind in "iu" and given in "fO" and array.size:
+    if kind in "iu" and given in "fO" and array.size and not parsed:
         # NumPy makes floats or objects of integers when some are beyond int64.
         exact = np.array(value, dtype=object)
         if all(type(item) is int for item in exact.flat):
             array, given = exact, "i"
     takes = {"O": "O", "b": "b", "i": "iu", "u": "iu", "f": "iuf", "c": "iufc"}[kind]
     if array.size and given not in takes:
-        raise InvalidInput(f"Input {info.name!r} takes {info.type_name} values; got {str(value)[:60]!r}.")
+        raise InvalidInput(f"Input {info.name!r} takes {info.type_name} values; got {_beginning(value)!r}.")
     if kind == "O":
         return _object_array(array)
     if array.size and kind in "iu":
         limits = np.iinfo(info.dtype)
         if int(array.min()) < limits.min or int(array.max()) > limits.max:
             raise InvalidInput(f"Input {info.name!r} takes {info.type_name}, {limits.min} to {limits.max}.")
-    if kind != "b" and _holds_bools(value, array):
+    if kind != "b" and not parsed and _holds_bools(value, array):
         raise InvalidInput(f"Input {info.name!r} takes {info.type_name} values; got true or false among them.")
     with np.errstate(over="ignore"):
-        return array.astype(info.dtype)
+        return array.astype(info.dtype, copy=False)
+
+
+def _beginning(value: Any) -> str:
+    """A value as an error quotes it."""
+    return str(value.reshape(-1)[:8].tolist() if isinstance(value, np.ndarray) else value)[:60]
 
 
 def _holds_bools(value: Any, array: Array) -> bool:
     """Tell whether a 1 or 0 of the array was true or false, which NumPy does not distinguish among numbers."""
     if not ((array == 0) | (array == 1)).any():
         return False
-    text = orjson.dumps(value)
+    text = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
     return b"true" in text or b"false" in text
 
 
@@ -185,12 +192,14 @@ def _object_array(array: Array) -> Array:
 def array_to_json(array: Array) -> Any:
     """Make an array ready for the encoder, which writes numbers of NumPy arrays as their own type prints them.
 
-    Bytes become text, or ``{"b64": ...}`` where they are no UTF-8. The encoder writes NaN and infinities as null.
+    Bytes become text, or ``{"b64": ...}`` where they are no UTF-8.
     """
     if array.dtype == object:
         return _encode_bytes(array.tolist())
+    if array.dtype.name == "bfloat16":
+        array = array.astype(np.float32)
     if array.dtype.kind not in "fiub":
-        return array.astype(np.float32).tolist() if array.dtype.name == "bfloat16" else array.astype(str).tolist()
+        return array.astype(str).tolist()
     return np.ascontiguousarray(array) if array.ndim else array[()]
 
 

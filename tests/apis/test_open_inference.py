@@ -19,7 +19,8 @@ from tests.live.server import wait_until
 from tests.numpy_backends import HalfPlusTwo
 from tests.pictures import picture
 from tests.tf_serving_server import ModelServer
-from tf_serving_flask_app.repository import Repository, VersionStatus
+from tf_serving_flask_app.entries import VersionStatus
+from tf_serving_flask_app.repository import Repository
 from tf_serving_flask_app.spec import ModelSpec
 from tf_serving_flask_app.tensors import Signature, TensorInfo, Tensors
 

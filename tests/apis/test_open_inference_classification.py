@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import COLORS, HALF
 from tf_serving_flask_app.apis.open_inference_classification import best_classes
 from tf_serving_flask_app.errors import InvalidInput
-from tf_serving_flask_app.repository import load_task
+from tf_serving_flask_app.loading import load_task
 from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.spec import ModelSpec
 from tf_serving_flask_app.tasks.base import Task

@@ -17,6 +17,7 @@ def test_the_root_describes_the_models(make_app: MakeApp) -> None:
     assert response.json == {
         "name": "tf_serving_flask_app",
         "version": __version__,
+        "status": "alive",
         "models": [
             {
                 "name": "half",

@@ -56,6 +56,18 @@ def test_a_number_of_float_has_a_point_and_the_digits_of_its_type(client: FlaskC
     assert answer.text.replace(" ", "") == '{"predictions":[2.0,2.1]}'
 
 
+def test_version_0_is_the_latest_of_a_model_that_has_none(make_app: MakeApp) -> None:
+    client = make_app({**HALF, "version": 7}).test_client()
+    predicted = client.post("/v1/models/half/versions/0:predict", data=ONE)
+    metadata = client.get("/v1/models/half/versions/0/metadata")
+    status = client.get("/v1/models/half/versions/0")
+
+    assert body(predicted) == {"predictions": [2.5]}
+    assert body(metadata)["model_spec"]["version"] == "7"
+    assert [version["version"] for version in body(status)["model_version_status"]] == ["7"]
+    assert client.get("/v1/models/nobody/versions/0").status_code == 404
+
+
 def test_a_model_that_is_still_loading_is_not_ready_and_says_so(make_app: MakeApp) -> None:
     client = make_app({**HALF, "backend": f"{__name__}:NeverThere"}).test_client()
     status, answer = client.get("/v1/models/half"), client.post("/v1/models/half:predict", data=ONE)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import ECHO, MakeApp
 from tf_serving_flask_app.apis.tfserving_metadata import data_type, status_body
-from tf_serving_flask_app.repository import VersionStatus
+from tf_serving_flask_app.entries import VersionStatus
 
 
 @pytest.mark.parametrize(

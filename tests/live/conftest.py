@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.clients.environment import RegistryUnreachable, make_environment
+from tests.live.server import ROOT
 
 MODES: dict[str, dict[str, str]] = {
     "eventlet": {"WEB_CONCURRENCY": "2"},
@@ -28,10 +34,16 @@ models:
 """
 
 
+INSTALL_S = 900
+RunPython = Callable[..., str]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.live)
+            if "run_client" in getattr(item, "fixturenames", ()):  # the first one may have to install the clients
+                item.add_marker(pytest.mark.timeout(INSTALL_S))
 
 
 @pytest.fixture(params=MODES)
@@ -46,3 +58,29 @@ def numpy_spec(tmp_path: Path) -> Path:
     path = tmp_path / "numpy.spec"
     path.write_text(NUMPY_SPEC)
     return path
+
+
+@pytest.fixture(scope="session")
+def run_client() -> RunPython:
+    """Run a program with the Python that has the clients, as a user would, and return what it printed."""
+    try:
+        python = make_environment()
+    except RegistryUnreachable as exc:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"the clients cannot be installed, as pip reaches no registry: {exc}")
+
+    def run(*arguments: str | Path) -> str:
+        done = subprocess.run(
+            [python, *arguments],
+            cwd=ROOT,
+            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run

@@ -1,4 +1,4 @@
-"""Every command of the README is run, against the server that its first command starts."""
+"""Every command and program of the README is run, against the server that its first command starts."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import pytest
 
+from tests.live.conftest import RunPython
 from tests.live.server import ROOT, LiveServer
 
 README = (ROOT / "README.md").read_text()
@@ -19,6 +21,8 @@ SERVES = [command for command in COMMANDS if re.fullmatch(r"\./run\.sh( -s \S+)?
 REQUESTS = [command for command in COMMANDS if command.startswith("curl ")]
 TESTS = ["./run.sh test"]
 OTHERS = [command for command in COMMANDS if command not in SERVES + REQUESTS + TESTS]
+PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+CLIENTS = ["requests", "tritonclient", "kserve", "ovmsclient"]
 
 pytestmark = pytest.mark.tensorflow
 
@@ -55,6 +59,22 @@ def test_the_first_request_gets_the_answer_that_the_readme_shows(served: LiveSer
     done = shell(REQUESTS[0].replace("http://localhost:5000", served.url) + " --silent")
 
     assert json.loads(done.stdout).items() >= json.loads(shown).items()
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_the_program_for_each_client_prints_what_its_comments_say(
+    client: str, served: LiveServer, run_client: RunPython
+) -> None:
+    (program,) = [program for program in PROGRAMS if re.search(rf"^(import|from) {client}\b", program, re.MULTILINE)]
+    printed = run_client("-c", program.replace("localhost:5000", urlsplit(served.url).netloc))
+    shown = re.findall(r"print\(.*\)  # (.*)$", program, re.MULTILINE)
+
+    assert shown
+    assert printed.splitlines() == shown
+
+
+def test_no_other_program_is_shown() -> None:
+    assert len(PROGRAMS) == len(CLIENTS)
 
 
 @pytest.mark.parametrize("command", SERVES)

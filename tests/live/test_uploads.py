@@ -15,13 +15,14 @@ import pytest
 from tests.live.conftest import MODES
 from tests.live.server import LiveServer, wait_until
 from tests.pictures import picture
+from tf_serving_flask_app.gunicorn.bodies import LARGE
 
 BOUNDARY = "boundary"
 FORM = (
     f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a.bmp"\r\nContent-Type: image/bmp\r\n\r\n'
 ).encode()
-SENT = 3 << 20
-"""Bytes of a half upload: enough that they are not kept in memory."""
+SENT = 5 << 20
+"""Bytes of a half upload: of one so large that it is not kept in memory."""
 
 
 @pytest.fixture
@@ -66,8 +67,8 @@ def half_an_upload(server: LiveServer) -> Iterator[socket.socket]:
 
 @pytest.mark.parametrize("name", ["eventlet", "gthread", "multithreaded", "development"])
 def test_nothing_is_to_be_seen_during_and_after_a_large_upload(name: str, numpy_spec: Path, uploads: Path) -> None:
-    large = picture("red", (1000, 800), "BMP")
-    assert len(large) > 2 << 20
+    large = picture("red", (2000, 1600), "BMP")
+    assert len(large) > LARGE
     with LiveServer("-s", numpy_spec, environ={**MODES[name], "UPLOAD_FOLDER": str(uploads)}) as server:
         good = server.post("/classify", files={"file": large})
         assert list(uploads.iterdir()) == []
@@ -94,7 +95,7 @@ def test_a_worker_that_is_killed_during_an_upload_leaves_nothing(name: str, nump
             worker.kill()
             wait_until(lambda: not worker.is_running(), "end of the worker")
         assert list(uploads.iterdir()) == []
-        again = server.post("/classify", files={"file": picture("red", (1000, 800), "BMP")})
+        again = server.post("/classify", files={"file": picture("red", (2000, 1600), "BMP")})
         code = server.stop()
 
     assert (again.status_code, again.json()["class"]) == (200, "red")

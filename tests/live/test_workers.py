@@ -476,7 +476,7 @@ def test_a_reload_replaces_the_workers_and_no_request_is_lost(start: Start) -> N
     server = start("eventlet")
     (old,) = server.workers()
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(server.post, "/sleep/0.5")
+        running = pool.submit(lambda: server.post("/sleep/0.5").status_code)  # an answer keeps its connection
         wait_sleeping(server, 1)
         server.process.send_signal(signal.SIGHUP)
         statuses = set()
@@ -488,8 +488,29 @@ def test_a_reload_replaces_the_workers_and_no_request_is_lost(start: Start) -> N
 
         wait_until(replaced, "replacement", 20)
 
-    assert running.result().status_code == 200
+    assert running.result() == 200
     assert statuses == {200}
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("mode", ["eventlet", "gthread"])
+def test_after_a_reload_connections_are_kept_as_long_as_was_promised(start: Start, mode: str) -> None:
+    server = start(mode, GUNICORN_CMD_ARGS="--keep-alive 30")
+    (old,) = server.workers()
+    with connect(server) as client:
+        client.sendall(b"GET /pid HTTP/1.1\r\nHost: x\r\n\r\n")
+        receive_answer(client)
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for_line(lambda line: "drained" in line)
+        end = time.monotonic() + 0.6  # twice as long as a server that stops would wait
+        wait_until(lambda: time.monotonic() > end or not old.is_running(), "time in which it would have ended")
+        client.sendall(b"GET /pid HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"Connection: close" in answer
+    assert body_of(answer) == str(old.pid).encode()
+    wait_until(lambda: not old.is_running(), "end of the old worker", 10)
     assert server.stop() == 0
 
 

@@ -84,7 +84,7 @@ def main() -> int:
     return serve(
         settings,
         load,
-        before_fork=lambda: logging.info("threads before the fork: %d", len(os.listdir("/proc/self/task"))),
+        before_fork=lambda uid, gid: logging.info("threads before the fork: %d", len(os.listdir("/proc/self/task"))),
         on_exit=lambda: logging.info("the end"),
     )
 

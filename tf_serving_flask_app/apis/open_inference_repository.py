@@ -21,7 +21,7 @@ from tf_serving_flask_app.apis.open_inference_types import (
 )
 from tf_serving_flask_app.apis.validation import Record
 from tf_serving_flask_app.apis.wire import json_response, read_body, request_context
-from tf_serving_flask_app.errors import InvalidInput
+from tf_serving_flask_app.errors import ConfigurationError, InvalidInput
 from tf_serving_flask_app.repository import Repository
 
 STATES: Mapping[str, str] = {
@@ -96,6 +96,10 @@ def create_blueprint(repository: Repository) -> Blueprint:
         _read(UnloadRequest)
         repository.unload(name, _seconds_left())
         return json_response({})
+
+    @blueprint.errorhandler(ConfigurationError)
+    def cannot_be_loaded(error: ConfigurationError) -> Response:
+        return json_response({"error": str(error)}, 400)
 
     return blueprint
 

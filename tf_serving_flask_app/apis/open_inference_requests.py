@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from tf_serving_flask_app.apis.validation import Record, validate
-from tf_serving_flask_app.apis.wire import parse_json
 from tf_serving_flask_app.errors import InvalidInput
+from tf_serving_flask_app.json_arrays import parse_json
 from tf_serving_flask_app.repository import Repository
 from tf_serving_flask_app.tasks.base import Task
 

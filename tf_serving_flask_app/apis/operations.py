@@ -69,6 +69,7 @@ def create_blueprint(repository: Repository) -> Blueprint:
             {
                 "name": "tf_serving_flask_app",
                 "version": __version__,
+                "status": "alive",  # all that KServe's V1 client looks for
                 "models": [_describe(task) for task in repository],
             }
         )
@@ -83,9 +84,15 @@ def create_blueprint(repository: Repository) -> Blueprint:
         Operation("Whether all models are loaded and warm", "Server", answers={200: HealthAnswer, 503: HealthAnswer})
     )
     def readyz() -> Response:
-        status = "ready" if repository.ready else "draining" if repository.draining else "not ready"
-        response = json_response({"status": status, "models": repository.states()}, 200 if repository.ready else 503)
-        if not repository.ready:
+        ready = repository.ready
+        body: dict[str, Any] = {
+            "status": "ready" if ready else "draining" if repository.draining else "not ready",
+            "models": repository.states(),
+        }
+        if errors := repository.errors():
+            body["errors"] = errors
+        response = json_response(body, 200 if ready else 503)
+        if not ready:
             response.headers["Retry-After"] = "1"
         return response
 

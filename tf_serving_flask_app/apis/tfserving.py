@@ -42,6 +42,7 @@ from tf_serving_flask_app.apis.tfserving_types import (
     VersionsAnswer,
 )
 from tf_serving_flask_app.apis.wire import json_response, read_body, request_context
+from tf_serving_flask_app.entries import VersionStatus
 from tf_serving_flask_app.errors import (
     InvalidInput,
     LabelNotFound,
@@ -50,7 +51,7 @@ from tf_serving_flask_app.errors import (
     Unsupported,
     VersionNotFound,
 )
-from tf_serving_flask_app.repository import Repository, VersionStatus
+from tf_serving_flask_app.repository import Repository
 from tf_serving_flask_app.tasks.base import Task
 from tf_serving_flask_app.tensors import Signature, Tensors
 
@@ -204,6 +205,9 @@ def create_blueprint(repository: Repository) -> Blueprint:
 def find_task(repository: Repository, name: str, version: int | None, label: str | None) -> Task:
     """Find a model, or one version of it.
 
+    Version 0, where the model has none of that number, is the latest one: OpenVINO Model Server means that by it, and
+    its client always names a version.
+
     Raises:
         NotFound: there is none; the text is TensorFlow Serving's.
         InvalidInput: the same for a label.
@@ -214,6 +218,8 @@ def find_task(repository: Repository, name: str, version: int | None, label: str
     except (ModelNotFound, VersionNotFound, LabelNotFound) as exc:
         if label is not None:
             raise InvalidInput(f"Unrecognized servable version label: {label}") from exc
+        if version == 0 and isinstance(exc, VersionNotFound):
+            return find_task(repository, name, None, None)
         if version is not None:
             text = f"Servable not found for request: Specific({name}, {version})"
             raise VersionNotFound(text, name, version) from exc
@@ -223,7 +229,7 @@ def find_task(repository: Repository, name: str, version: int | None, label: str
 def find_statuses(
     repository: Repository, name: str, version: int | None = None, label: str | None = None
 ) -> list[VersionStatus]:
-    """Find the states of a model's versions, or of the one that is named.
+    """Find the states of a model's versions, or of the one that is named; of version 0 see ``find_task``.
 
     Raises:
         NotFound: there is none; the text is TensorFlow Serving's.
@@ -240,6 +246,8 @@ def find_statuses(
     if version is None:
         return statuses
     found = [status for status in statuses if status.version == str(version)]
+    if version == 0:
+        found = found or statuses
     if not found:
         raise VersionNotFound(f"Could not find version {version} of model {name}", name, version)
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -27,8 +26,8 @@ from tf_serving_flask_app.apis.tfserving_values import (
     tensor_from_json,
     type_name,
 )
-from tf_serving_flask_app.apis.wire import parse_json_prefix
 from tf_serving_flask_app.errors import InvalidInput, ServingError, Unsupported
+from tf_serving_flask_app.json_arrays import JsonError, parse_json_prefix
 from tf_serving_flask_app.tensors import Array, Signature, TensorInfo, Tensors, array_to_json
 
 AnyRequest = TypeVar("AnyRequest", bound=Request)
@@ -43,6 +42,11 @@ REASONS = (
     ("Invalid \\u", "Incorrect hex digit after \\u escape in string."),
     ("Invalid \\", "Invalid escape character in string."),
     ("Invalid control character", "Invalid encoding in string."),
+    ("The text is not UTF-8", "Invalid encoding in string."),
+    ("no low surrogate", "The surrogate pair in string is invalid."),
+    ("invalid low surrogate", "The surrogate pair in string is invalid."),
+    ("invalid high surrogate", "The surrogate pair in string is invalid."),
+    ("number is infinity", "Number too big to be stored in double."),
 )
 """What a parser says of a document, and what RapidJSON, which is TensorFlow Serving's, says of it."""
 
@@ -58,21 +62,17 @@ def parse_document(text: bytes) -> dict[str, Any]:
         raise InvalidInput("JSON Parse error: The document is empty")
     try:
         document = parse_json_prefix(text)
-    except ValueError as exc:
+    except JsonError as exc:
         raise InvalidInput(f"JSON Parse error: {_reason(exc)}") from exc
     if not isinstance(document, dict):
         raise InvalidInput(f"JSON Value: {quote(document)} Is not object")
     return document
 
 
-def _reason(error: ValueError) -> str:
+def _reason(error: JsonError) -> str:
     """Say it as RapidJSON does, with the place where the parser tells it."""
-    if isinstance(error, UnicodeDecodeError):
-        return f"Invalid encoding in string. at offset: {error.start}"
-    text = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-    said = next((reason for beginning, reason in REASONS if text.startswith(beginning)), "Invalid value.")
-    place = getattr(error, "pos", None)
-    return f"{said} ({text})" if place is None else f"{said} at offset: {place}"
+    said = next((said for beginning, said in REASONS if error.reason.startswith(beginning)), "Invalid value.")
+    return f"{said} ({error.reason})" if error.offset is None else f"{said} at offset: {error.offset}"
 
 
 def validate(kind: type[AnyRequest], document: dict[str, Any]) -> AnyRequest:

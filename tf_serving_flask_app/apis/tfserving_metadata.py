@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tf_serving_flask_app.entries import VersionStatus
 from tf_serving_flask_app.model import Model
-from tf_serving_flask_app.repository import VersionStatus
 from tf_serving_flask_app.tensors import Signature, TensorInfo
 
 DATA_TYPES = {

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from typing import IO, Any, cast
 
-import numpy as np
-import orjson
 from flask import Request, Response
 from flask import request as flask_request
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
+from tf_serving_flask_app.apis.content_encoding import decoded
 from tf_serving_flask_app.context import RequestContext
 from tf_serving_flask_app.errors import InvalidInput
+from tf_serving_flask_app.json_arrays import parse_json
+from tf_serving_flask_app.json_encoder import encode_json
 
 SPOOL_OVER_BYTES = 1 << 20
 
@@ -43,28 +44,23 @@ def request_context() -> RequestContext:
 def json_response(data: Any, status: int = 200, *, non_finite: bool = False) -> Response:
     """Answer with JSON; arrays are encoded without a Python object per number.
 
-    NaN and infinities become null, or with ``non_finite`` the words ``NaN`` and ``Infinity``, which are not JSON.
+    Args:
+        data: what ``encode_json`` takes.
+        status: the answer's.
+        non_finite: write NaN and infinities as TensorFlow Serving does; else they are null.
     """
-    if non_finite:
-        body = json.dumps(data, default=_plain, ensure_ascii=False).encode()
-    else:
-        body = orjson.dumps(data, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
-    return Response(body, status=status, mimetype="application/json")
-
-
-def _plain(array: np.ndarray[Any, Any] | np.generic) -> Any:
-    """Python numbers that print as the array's own type does."""
-    return array.astype("U32").astype(float).tolist() if array.dtype == np.float32 else array.tolist()
+    return Response(encode_json(data, non_finite=non_finite), status=status, mimetype="application/json")
 
 
 def read_json_object() -> dict[str, Any]:
-    """Parse the request's body as a JSON object.
+    """Parse the request's body as a JSON object; its lists of numbers may be arrays, see ``parse_json``.
 
     Raises:
         InvalidInput: it is something else.
+        HTTPException: the body cannot be had, see ``read_body``.
     """
     try:
-        data = parse_json(read_body())
+        data = parse_json(read_body(), non_finite=False)
     except ValueError as exc:
         raise InvalidInput(f"The body is not valid JSON: {exc}.") from exc
     if not isinstance(data, dict):
@@ -73,32 +69,23 @@ def read_json_object() -> dict[str, Any]:
 
 
 def read_body() -> bytes:
-    """Read the request's whole body.
+    """Read the request's whole body and undo its ``Content-Encoding``.
 
     Raises:
-        RequestEntityTooLarge: it is larger than ``MAX_CONTENT_LENGTH``.
+        RequestEntityTooLarge: it is, or inflates to, more than ``MAX_CONTENT_LENGTH``.
+        UnsupportedMediaType: its encoding is not known.
+        InvalidInput: it is not encoded as it says, or ends early.
     """
-    return flask_request.get_data(cache=False)
-
-
-def parse_json(text: bytes) -> Any:
-    """Parse JSON.
-
-    Raises:
-        ValueError: it is none; the text says where.
-    """
-    return orjson.loads(text)
-
-
-def parse_json_prefix(text: bytes) -> Any:
-    """Parse the JSON document that a text begins with, and pass over what follows it.
-
-    A number may also be ``NaN``, ``Infinity`` or ``-Infinity``.
-
-    Raises:
-        ValueError: there is none; the text says where.
-    """
-    try:
-        return json.JSONDecoder().raw_decode(text.decode().lstrip())[0]
-    except RecursionError as exc:
-        raise ValueError("nested too deeply") from exc
+    most = flask_request.max_content_length
+    length = flask_request.content_length
+    if length is None:
+        body = flask_request.get_data(cache=False)
+    elif most is not None and length > most:
+        raise RequestEntityTooLarge
+    else:
+        # Not get_data(), which copies it several times over, in pieces.
+        body = flask_request.environ["wsgi.input"].read(length)
+        if len(body) < length:
+            raise ClientDisconnected
+    codings = flask_request.headers.get("Content-Encoding", "")
+    return decoded(body, codings, most) if codings else body

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import ClassVar
 
 from tf_serving_flask_app.spec import ModelSpec
@@ -47,6 +48,24 @@ class Backend(ABC):
 
         It must start no thread and open no session, device or channel: those do not survive a fork.
         """
+
+    @classmethod
+    def versions(cls, path: Path) -> Mapping[int, Path]:
+        """Find what can be loaded: version -> its file or folder, of numbered folders only those that look complete.
+
+        A path that is one model is itself the only one; its number is a guess, which a spec's ``version`` overrides.
+        To load one of several, a backend is made from a spec whose ``version`` names it. Asked again and again.
+        """
+        return {1: path}
+
+    @classmethod
+    def files(cls, path: Path) -> Iterable[Path]:
+        """List what a version is made of, so that it is loaded anew when one of these changes; asked again and again.
+
+        Args:
+            path: one of those that ``versions`` found.
+        """
+        return [path] if path.is_file() else []
 
     @abstractmethod
     def run(self, signature: str, inputs: Tensors) -> Tensors:

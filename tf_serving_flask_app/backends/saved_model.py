@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,12 @@ from tf_serving_flask_app.backends.tensorflow_session import (
 )
 from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.spec import ModelSpec
+from tf_serving_flask_app.versions import numbered_folders
 
 logger = logging.getLogger(__name__)
 
 SERVE_TAG = "serve"
+FILE = "saved_model.pb"
 
 
 class SavedModel(TensorFlowSession):
@@ -56,6 +60,18 @@ class SavedModel(TensorFlowSession):
         methods = {name: signature.method_name for name, signature in signatures.items()}
         self._start(session, bindings, version, methods)
 
+    @classmethod
+    def versions(cls, path: Path) -> Mapping[int, Path]:
+        """The folder itself if it is a SavedModel, else its numbered folders that are."""
+        if (path / FILE).is_file():
+            return {_own_number(path): path}
+        return {number: folder for number, folder in numbered_folders(path).items() if (folder / FILE).is_file()}
+
+    @classmethod
+    def files(cls, path: Path) -> Iterable[Path]:
+        """All files in a version's folder: the graph, the variables and the assets."""
+        return [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
+
 
 def find_version(path: Path, version: int | None) -> tuple[Path, int]:
     """Find the folder that holds saved_model.pb, and its version.
@@ -63,14 +79,9 @@ def find_version(path: Path, version: int | None) -> tuple[Path, int]:
     Raises:
         ConfigurationError: neither the folder nor one of its numbered folders is a SavedModel.
     """
-    if (path / "saved_model.pb").is_file():
-        numbered = int(path.name) if path.name.isdecimal() else 1
-        return path, numbered if version is None else version
-    versions = (
-        {int(folder.name): folder for folder in path.iterdir() if folder.name.isdecimal() and folder.is_dir()}
-        if path.is_dir()
-        else {}
-    )
+    if (path / FILE).is_file():
+        return path, _own_number(path) if version is None else version
+    versions = numbered_folders(path)
     if not versions:
         raise ConfigurationError(
             f"{path}: not a SavedModel: it has neither a saved_model.pb nor numbered folders that hold one."
@@ -78,9 +89,13 @@ def find_version(path: Path, version: int | None) -> tuple[Path, int]:
     chosen = max(versions) if version is None else version
     if chosen not in versions:
         raise ConfigurationError(f"{path}: there is no version {chosen}; there are {sorted(versions)}.")
-    if not (versions[chosen] / "saved_model.pb").is_file():
+    if not (versions[chosen] / FILE).is_file():
         raise ConfigurationError(f"{versions[chosen]}: not a SavedModel: it has no saved_model.pb.")
     return versions[chosen], chosen
+
+
+def _own_number(folder: Path) -> int:
+    return int(folder.name) if folder.name.isdecimal() else 1
 
 
 def read_meta_graph(folder: Path) -> Any:
@@ -94,10 +109,10 @@ def read_meta_graph(folder: Path) -> Any:
 
     saved_model = SavedModelProto()
     try:
-        saved_model.ParseFromString((folder / "saved_model.pb").read_bytes())
+        saved_model.ParseFromString((folder / FILE).read_bytes())
     except (DecodeError, OSError) as exc:
         raise ConfigurationError(
-            f"{folder / 'saved_model.pb'}: not the file of a SavedModel, or a damaged one: {one_line(exc)}"
+            f"{folder / FILE}: not the file of a SavedModel, or a damaged one: {one_line(exc)}"
         ) from exc
     for meta_graph in saved_model.meta_graphs:
         if SERVE_TAG in meta_graph.meta_info_def.tags:

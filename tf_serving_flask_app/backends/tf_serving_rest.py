@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-import numpy as np
-import orjson
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
 
 from tf_serving_flask_app.backends.tf_serving_remote import Call, VersionStatus, remote_error
 from tf_serving_flask_app.errors import InvalidInput, ServingError
+from tf_serving_flask_app.json_arrays import parse_json
+from tf_serving_flask_app.json_encoder import encode_json
 from tf_serving_flask_app.spec import ModelSpec, TlsSpec
 from tf_serving_flask_app.tensors import Signature, Tensors, array_from_json, array_to_json
 
@@ -111,7 +110,7 @@ class RestRemote:
 
     def _read(self, response: urllib3.BaseHTTPResponse) -> Any:
         try:
-            answer = json.loads(response.data)  # not orjson: TensorFlow Serving writes NaN and Infinity
+            answer = parse_json(response.data)
         except ValueError as exc:
             raise self._failed(f"status {response.status}, and what it says is no JSON") from exc
         if response.status != 200:
@@ -125,7 +124,4 @@ class RestRemote:
 
 def _body(signature: str, inputs: Tensors) -> bytes:
     body = {"signature_name": signature, "inputs": {name: array_to_json(array) for name, array in inputs.items()}}
-    if all(array.dtype.kind != "f" or np.isfinite(array).all() for array in inputs.values()):
-        return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
-    # TensorFlow Serving takes NaN and Infinity, of which orjson makes null.
-    return json.dumps(body, default=lambda array: array.tolist()).encode()
+    return encode_json(body, non_finite=True)

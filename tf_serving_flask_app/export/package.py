@@ -17,7 +17,7 @@ from PIL import Image
 from tf_serving_flask_app.errors import ConfigurationError, ServingError
 from tf_serving_flask_app.export.sources import Source
 from tf_serving_flask_app.inspection import SCALE_HINT
-from tf_serving_flask_app.repository import load_task
+from tf_serving_flask_app.loading import load_task
 from tf_serving_flask_app.scaling import Scale
 from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.spec_file import load_spec

@@ -20,6 +20,10 @@ MOST_RETRY_AFTER_S = 30.0
 """A worker that fails to start is tried again after this long, doubled from the former with each failure in a row."""
 
 
+MasterHook = Callable[[int, int], None]
+"""Called in the master with the user and the group that the workers run as."""
+
+
 class Master(Arbiter):
     """Starts, watches and stops the workers.
 
@@ -28,7 +32,7 @@ class Master(Arbiter):
     serve until the new ones do.
     """
 
-    def __init__(self, app: Any, before_fork: Callable[[], None]) -> None:
+    def __init__(self, app: Any, before_fork: MasterHook) -> None:
         super().__init__(app)
         self._before_fork = before_fork
         self._has_served = False
@@ -41,7 +45,7 @@ class Master(Arbiter):
     def start(self) -> None:
         """Listen, then do once, for all workers, what is slow and survives a fork."""
         super().start()
-        self._before_fork()
+        self._before_fork(self.cfg.uid, self.cfg.gid)
 
     def handle_int(self) -> None:
         """Ctrl-C: stop gracefully; a second one is quick, see gunicorn's ``stop``."""
@@ -76,6 +80,8 @@ class Master(Arbiter):
         complete = len(by_age) >= self.num_workers
         if complete and all(worker.report.is_ready for worker in by_age[-self.num_workers :]):
             self._failures = 0
+            for worker in by_age[: -self.num_workers]:
+                worker.report.replace()
             super().manage_workers()
         elif not complete:
             super().manage_workers()
@@ -90,11 +96,12 @@ class Master(Arbiter):
                 self._judge(before[pid].report.failure)
 
     def reload(self) -> None:
-        """SIGHUP: read the configuration again and start as many new workers; ``manage_workers`` stops the old ones.
+        """SIGHUP: read models and configuration again and start new workers; ``manage_workers`` stops the old ones.
 
         Addresses and the pid file stay: what listens, keeps listening.
         """
-        self.app.reload()
+        if not self.app.reload():
+            return
         self.setup(self.app)
         self._retry_at = 0.0
         for _ in range(self.num_workers):

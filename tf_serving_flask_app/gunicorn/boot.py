@@ -1,4 +1,4 @@
-"""How a worker's start ends, told to the master: memory that both share, and the watch kept meanwhile."""
+"""How a worker's start ends, told to the master in memory that both share, and the watch kept meanwhile."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tf_serving_flask_app.errors import ConfigurationError
 
 SIZE = 1 << 16
 EMPTY, READY, FAILED = b"\0", b"\1", b"\2"
+REPLACED = b"\1"
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 
 
@@ -53,7 +54,7 @@ class BootFailure:
 
 
 class BootReport:
-    """One worker's report; made before the fork, written by the worker, read by the master, also after its death.
+    """What one worker and its master tell each other; made before the fork, read by the master also after its death.
 
     Shared memory rather than a pipe: nothing to close, to inherit by mistake or to read in time.
     """
@@ -68,13 +69,22 @@ class BootReport:
     def fail(self, failure: BootFailure) -> None:
         """Say why the worker does not serve; the end of a very long traceback is what is kept."""
         text = json.dumps(asdict(failure)).encode()
-        while len(text) > SIZE - 5:
-            cut = len(text) - SIZE + 5
+        while len(text) > SIZE - 6:
+            cut = len(text) - SIZE + 6
             failure = BootFailure(failure.message[:8000], failure.exit_code, (failure.traceback or "")[cut:] or None)
             text = json.dumps(asdict(failure)).encode()
         self._memory[1:5] = len(text).to_bytes(4, "big")
         self._memory[5 : 5 + len(text)] = text
         self._memory[:1] = FAILED
+
+    def replace(self) -> None:
+        """Say, as the master, that others serve in the worker's place, so that it has time to end."""
+        self._memory[-1:] = REPLACED
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether the worker ends because others serve in its place, and not because the server ends."""
+        return self._memory[-1:] == REPLACED
 
     @property
     def is_ready(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import ssl
 import time
 from contextlib import AbstractContextManager, suppress
@@ -22,7 +23,6 @@ from tf_serving_flask_app.gunicorn.offload import Run
 from tf_serving_flask_app.gunicorn.workers import (
     CLIENT_TIMEOUT_S,
     FIRST_BYTE_S,
-    IDLE_LINGER_S,
     ServingWorker,
     SlowHeader,
     linger,
@@ -39,8 +39,16 @@ OPERATION_THREADS = 2
 class Connection:
     """One client's connection and the green thread that serves it."""
 
+    descriptor: int
     green: Any = None
     idle: bool = True
+
+
+def has_arrived(descriptor: int) -> bool:
+    """Tell whether there is something to read, of which the connection's green thread may not know yet."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class HubWorker(ServingWorker, AsyncWorker):
@@ -116,7 +124,7 @@ class HubWorker(ServingWorker, AsyncWorker):
 
     def _accept_one(self, listener: Any, name: Any) -> None:
         client, address = listener.accept()
-        connection = Connection()
+        connection = Connection(client.fileno())
         self.connections.add(connection)
         connection.green = self.spawn(self._serve_connection, connection, self.green_socket(client), address, name)
 
@@ -132,7 +140,7 @@ class HubWorker(ServingWorker, AsyncWorker):
     def _finish(self) -> None:
         """Wait until the last answer is out; connections without a request wait but a moment."""
         now = time.monotonic()
-        idle_deadline, deadline = now + IDLE_LINGER_S, now + self.cfg.graceful_timeout
+        idle_deadline, deadline = now + self.idle_linger_s, now + self.cfg.graceful_timeout
         while self.connections:
             now = time.monotonic()
             if now > deadline:
@@ -140,7 +148,8 @@ class HubWorker(ServingWorker, AsyncWorker):
                 return
             if now > idle_deadline:
                 for connection in [each for each in self.connections if each.idle]:
-                    self.kill(connection.green)
+                    if not has_arrived(connection.descriptor):
+                        self.kill(connection.green)
             self.notify()
             self.sleep(0.02)
 

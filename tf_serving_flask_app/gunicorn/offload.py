@@ -7,15 +7,15 @@ is: with green workers a native thread that the green one waits for, with thread
 from __future__ import annotations
 
 import io
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 
+from tf_serving_flask_app.gunicorn.bodies import Bodies
 from tf_serving_flask_app.gunicorn.refusal import CLIENT_CLOSED_REQUEST, Refusal
 
 if TYPE_CHECKING:
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 OPERATIONS = frozenset({"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 """Paths that are answered also when every thread is busy and the queue is full."""
-
-SPOOL_SIZE = 1 << 20
-READ_SIZE = 1 << 18
 
 
 class Run(Protocol):
@@ -114,7 +111,7 @@ class Offload:
         self._in_flight = InFlight(most_in_flight)
         self._max_content_length = max_content_length
         self._on_refusal = on_refusal
-        self._spool_folder = None if upload_folder is None else str(upload_folder)
+        self._bodies = Bodies(upload_folder)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
         """Answer one request."""
@@ -147,24 +144,18 @@ class Offload:
             return io.BytesIO()
         if announced is not None and int(announced) > self._max_content_length:
             return io.BytesIO()
-        most = self._max_content_length + 1 if announced is None else int(announced)
-        # Closed by the caller; the file has no name, so nothing is left behind, also after kill -9.
-        body = tempfile.SpooledTemporaryFile(SPOOL_SIZE, dir=self._spool_folder)  # noqa: SIM115
+        source = environ["wsgi.input"]
         try:
-            received = copy(environ["wsgi.input"], body, most)
-            if announced is not None and received < most:
-                raise ConnectionResetError("the body ended early")
+            if announced is not None:
+                return self._bodies.receive(source, int(announced))
+            body = self._bodies.receive_up_to(source, self._max_content_length + 1)
         except OSError as error:
-            body.close()
             text = "The client went away before its request was complete."
             self._on_refusal(Refusal.of_environ(environ, CLIENT_CLOSED_REQUEST, text))
             raise ConnectionResetError(104, "Connection reset by peer") from error
-        except BaseException:
-            body.close()
-            raise
-        # Chunked or not, the application sees a body of known length.
-        environ.pop("HTTP_TRANSFER_ENCODING", None)
-        environ["CONTENT_LENGTH"] = str(received)
+        # The application sees a body of known length.
+        del environ["HTTP_TRANSFER_ENCODING"]
+        environ["CONTENT_LENGTH"] = str(body.tell())
         body.seek(0)
         return body
 
@@ -208,12 +199,3 @@ class Offload:
         self._on_refusal(refusal)
         start_response(refusal.status_line, refusal.headers)
         return [refusal.body]
-
-
-def copy(source: Any, target: IO[bytes], most: int) -> int:
-    """Copy up to ``most`` bytes and return how many there were."""
-    left = most
-    while left and (chunk := source.read(min(READ_SIZE, left))):
-        target.write(chunk)
-        left -= len(chunk)
-    return most - left

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from gunicorn.app.base import BaseApplication
 
 from tf_serving_flask_app.errors import ConfigurationError
-from tf_serving_flask_app.gunicorn.arbiter import Master
+from tf_serving_flask_app.gunicorn.arbiter import Master, MasterHook
 from tf_serving_flask_app.gunicorn.workers import WORKER_CLASSES, leave
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def serve(
     settings: Settings,
     load: Callable[[], Application],
     *,
-    before_fork: Callable[[], None] = lambda: None,
+    before_fork: MasterHook = lambda uid, gid: None,
+    reload: MasterHook = lambda uid, gid: None,
     on_exit: Callable[[], None] = lambda: None,
 ) -> int:
     """Serve until told to stop.
@@ -58,6 +59,8 @@ def serve(
             first start, stops the server.
         before_fork: runs once in the master: what is slow and survives a fork, such as imports. It must leave the
             process with a single thread.
+        reload: runs in the master at each SIGHUP, before the new workers start: reads what ``load`` uses anew. Where
+            it raises, the old workers stay, and no new ones start.
         on_exit: runs once in the master, last of all.
 
     Returns:
@@ -67,7 +70,7 @@ def serve(
     master = os.getpid()
     code = 1
     try:
-        Server(settings, load).run(before_fork)
+        Server(settings, load, reload).run(before_fork)
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -90,7 +93,9 @@ class Server(BaseApplication):
     ``GUNICORN_CMD_ARGS``, the other arguments in there.
     """
 
-    def __init__(self, settings: Settings, load: Callable[[], Application]) -> None:
+    def __init__(
+        self, settings: Settings, load: Callable[[], Application], reload: MasterHook = lambda uid, gid: None
+    ) -> None:
         """Read the configuration.
 
         Raises:
@@ -99,6 +104,7 @@ class Server(BaseApplication):
         self.cfg: Any = None
         self.settings = settings
         self._load = load
+        self._reload = reload
         super().__init__(prog="gunicorn")
 
     def do_load_config(self) -> None:
@@ -126,16 +132,29 @@ class Server(BaseApplication):
         """Make the application; gunicorn calls this in each worker, never in the master."""
         return self._load()
 
-    def reload(self) -> None:
-        """Read the configuration again, and keep the old one if the new one is wrong."""
+    def reload(self) -> bool:
+        """Read again what is served, and the configuration; keep the old of that which is wrong now.
+
+        Returns:
+            whether new workers are to take the old ones' place.
+        """
+        try:
+            self._reload(self.cfg.uid, self.cfg.gid)
+        except ConfigurationError as error:
+            logger.error("SIGHUP changes nothing, what was served before still is. %s", error)
+            return False
+        except Exception:
+            logger.exception("SIGHUP changes nothing, what was served before still is.")
+            return False
         former = self.cfg
         try:
             self.do_load_config()
         except ConfigurationError as error:
             self.cfg = former
             logger.error("The configuration stays as it was. %s", error)
+        return True
 
-    def run(self, before_fork: Callable[[], None] = lambda: None) -> None:
+    def run(self, before_fork: MasterHook = lambda uid, gid: None) -> None:
         """Start the master; returns only by an exception, in the master and in each worker."""
         if self.cfg.print_config:
             print(self.cfg)

@@ -16,7 +16,7 @@ from gunicorn.workers import gthread
 
 from tf_serving_flask_app.gunicorn.offload import Answer, Run
 from tf_serving_flask_app.gunicorn.sync_worker import run_here
-from tf_serving_flask_app.gunicorn.workers import FIRST_BYTE_S, IDLE_LINGER_S, ServingWorker, linger
+from tf_serving_flask_app.gunicorn.workers import FIRST_BYTE_S, ServingWorker, linger
 
 SPARE_THREADS = 8
 """Threads beyond those that may work or wait: they read uploads, answer 503, and answer what must not wait."""
@@ -84,7 +84,7 @@ class ThreadWorker(ServingWorker, gthread.ThreadWorker):
         if fs.cancelled() or fs.exception() is not None or fs.result():
             super().finish_request(conn, fs)
             if not self.alive:
-                self._cap_keepalive(time.monotonic() + IDLE_LINGER_S)
+                self._cap_keepalive(0.0)
         else:
             self.nr_conns -= 1
 
@@ -107,9 +107,15 @@ class ThreadWorker(ServingWorker, gthread.ThreadWorker):
         """Look more often while stopping, so that silent connections do not hold up the end."""
         super().wait_for_and_dispatch_events(timeout if self.alive else min(timeout, 0.1))
 
+    def murder_keepalived(self, force: bool = False) -> None:
+        """Close what has been idle for too long, but first see what has come in a moment ago."""
+        if self.keepalived_conns and self.keepalived_conns[0].timeout <= time.monotonic():
+            super().wait_for_and_dispatch_events(0.0)
+        super().murder_keepalived(force)
+
     def _cap_keepalive(self, deadline: float) -> None:
-        """Wait less long than gunicorn does, and not for silent new connections either."""
-        deadline = min(deadline, time.monotonic() + IDLE_LINGER_S)
+        """Wait as long as ``idle_linger_s`` says, whatever gunicorn asks for, also for silent new connections."""
+        deadline = time.monotonic() + self.idle_linger_s
         super()._cap_keepalive(deadline)
         for connection in self.pending_conns:
             connection.timeout = min(connection.timeout, deadline)

@@ -43,7 +43,7 @@ FIRST_BYTE_S = 5.0
 """How long a new connection may stay silent."""
 
 IDLE_LINGER_S = 0.3
-"""How long a stopping worker waits for a request that may be under way on a kept-alive connection."""
+"""How long a worker of a stopping server waits for a request that may be under way on a kept-alive connection."""
 
 
 class SlowHeader(http_errors.ParseException):
@@ -123,6 +123,15 @@ class ServingWorker(Worker):
         )
         self.wsgi = self.closing(offload)
         self.report.ready()
+
+    @property
+    def idle_linger_s(self) -> float:
+        """How long the worker, when told to stop, waits for requests on kept-alive connections.
+
+        Where others serve in its place, nobody waits for its end: then as long as it promised. Closing earlier would
+        meet requests that are under way, and not every client sends those again.
+        """
+        return float(self.cfg.keepalive) if self.report.is_replaced else IDLE_LINGER_S
 
     def make_runs(self) -> tuple[Run, Run]:
         """Say where requests are worked on, and where those that must not wait behind them."""

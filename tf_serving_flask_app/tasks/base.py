@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import orjson
 
 from tf_serving_flask_app.context import RequestContext
 from tf_serving_flask_app.errors import BackendFailed, ConfigurationError, InvalidInput, ServingError
 from tf_serving_flask_app.hooks import load_hook
 from tf_serving_flask_app.images import ImageInput
+from tf_serving_flask_app.json_arrays import parse_json
 from tf_serving_flask_app.model import Model
 from tf_serving_flask_app.scaling import parse_scale
 from tf_serving_flask_app.settings import Settings
@@ -24,8 +24,8 @@ from tf_serving_flask_app.tensors import Array, Signature, TensorInfo, Tensors, 
 
 logger = logging.getLogger(__name__)
 
-Field = str | bytes | int | float | bool | list[Any] | dict[str, Any] | None
-"""What a client sends for an input: a file's bytes, a form field's text, or a JSON value."""
+Field = str | bytes | int | float | bool | list[Any] | Array | dict[str, Any] | None
+"""What a client sends for an input: a file's bytes, a form field's text, or a JSON value as ``parse_json`` gives it."""
 
 
 class Task(ABC):
@@ -141,8 +141,8 @@ class Task(ABC):
             array[()] = value
         elif kind == "number" and isinstance(value, str):
             try:
-                array = array_from_json(orjson.loads(value), info)
-            except orjson.JSONDecodeError as exc:
+                array = array_from_json(parse_json(value.encode(), non_finite=False), info)
+            except ValueError as exc:
                 raise InvalidInput(
                     f"Field {info.name!r} takes a number or a JSON list of numbers, not {value[:60]!r}."
                 ) from exc
