@@ -385,5 +385,25 @@ def test_strict_json_has_no_names_of_numbers(text: str) -> None:
         parse_json(text.encode(), non_finite=False)
 
 
+@pytest.mark.parametrize("before", ["\\", "\\\\", '"', '\\"', '"\\', "a\\\\\\"])
+def test_a_list_in_a_string_stays_one_whatever_ends_the_string_before(before: str) -> None:
+    document = {before: "[1,2,3,4,5,6]", "x": [before, "[1.5,2,3,4]"]}
+
+    assert parse_json(json.dumps(document).encode()) == document
+
+
+def test_a_first_row_that_promises_more_than_there_is_costs_nothing() -> None:
+    rows: Any = 1.5
+    for _ in range(6):
+        rows = [rows, *[[]] * 300]
+
+    assert parse_json(json.dumps(rows).encode()) == rows
+    rows = 1.5
+    for _ in range(6):
+        rows = [rows, *[2] * 300]
+
+    assert parse_json(json.dumps(rows).encode()) == rows
+
+
 def test_an_empty_list_is_no_array() -> None:
     assert array_of_list(b"[ [ ], [ ] ]", non_finite=True) is None
