@@ -95,9 +95,12 @@ def test_what_a_killed_worker_counted_stays_and_its_files_are_used_again(server:
     for _ in range(3):
         victim = server.workers()[0]
         victim.kill()
-        wait_until(lambda: scrape(server, "tfsf_worker_processes") == {(): 2}, "a new worker")
-        assert victim not in server.workers()
-        assert scrape(server, "tfsf_model_version_loaded", "model")["half_plus_two",] == 2
+        wait_until(lambda victim=victim: victim not in server.workers(), "end of the killed worker")  # type: ignore[misc]
+        wait_until(
+            lambda: scrape(server, "tfsf_model_version_loaded", "model")["half_plus_two",] == 2,
+            "a new worker with the model loaded",
+        )
+        assert scrape(server, "tfsf_worker_processes") == {(): 2}
     after = scrape(server, MODEL, "model", "result")["half_plus_two", "success"]
 
     assert before == after

@@ -26,7 +26,13 @@ def create_blueprint(metrics: Metrics, port: int | None) -> Blueprint:
             raise NotFound
 
     @blueprint.get(METRICS_PATH)
-    @documented(Operation("What Prometheus collects: requests, models and loads of all workers", "Operations"))
+    @documented(
+        Operation(
+            "What Prometheus collects: requests, models and loads of all workers",
+            "Operations",
+            answers={200: {"text/plain": str, "application/openmetrics-text": str}},
+        )
+    )
     def text() -> Response:
         body, content_type = metrics.exposition(request.headers.get("Accept"))
         return Response(body, content_type=content_type)

@@ -26,7 +26,7 @@ class ModelQuery(BaseModel):
 
 
 def _share(value: Any) -> float | None:
-    if value is None or value == "":
+    if value is None or (isinstance(value, str) and not value):
         return None
     try:
         share = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else -1
