@@ -406,4 +406,4 @@ def test_a_first_row_that_promises_more_than_there_is_costs_nothing() -> None:
 
 
 def test_an_empty_list_is_no_array() -> None:
-    assert array_of_list(b"[ [ ], [ ] ]", non_finite=True) is None
+    assert array_of_list(memoryview(b"[ [ ], [ ] ]"), non_finite=True) is None

@@ -43,6 +43,7 @@ STAND_INS = {
 """Numbers that take the place of what simdjson does not know; the longer name is before the one that it ends in."""
 
 IN_NUMBERS = b"0123456789.eE+- \t\r\n"
+BLOCK = 1 << 16
 BACKSLASH = ord("\\")
 
 
@@ -212,11 +213,14 @@ def _long_lists(text: bytes, non_finite: bool) -> Iterator[Cut]:
             found = text.find(brace, begin, stop)
             stop = found if found >= 0 else stop
         end = text.rfind(b"]", begin, stop) + 1
-        if end - begin >= SHORTEST_BYTES and (array := array_of_list(text[begin:end], non_finite)) is not None:
+        if end - begin < SHORTEST_BYTES:
+            continue
+        array = array_of_list(memoryview(text)[begin:end], non_finite)
+        if array is not None:
             yield Cut(begin, end, array)
 
 
-def array_of_list(text: bytes, non_finite: bool) -> Array | None:
+def array_of_list(text: memoryview, non_finite: bool) -> Array | None:
     """Parse a list of numbers; None where it is something else, or its rows are not of equal length."""
     parser = simdjson.Parser()
     try:
@@ -224,8 +228,7 @@ def array_of_list(text: bytes, non_finite: bool) -> Array | None:
     except RuntimeError:  # nested too deep
         return None
     except ValueError:
-        named = non_finite and (b"NaN" in text or b"Infinity" in text)
-        return _array_with_stand_ins(text) if named else None
+        return _array_with_stand_ins(bytes(text)) if non_finite else None
     shape, first = [], parsed
     while isinstance(first, simdjson.Array):
         if not len(first):
@@ -237,7 +240,7 @@ def array_of_list(text: bytes, non_finite: bool) -> Array | None:
         return None
     # Not as it was: simdjson does not count beyond 2**24.
     shape[0] = flat.size // math.prod(shape[1:])
-    if math.prod(shape) != flat.size or text.translate(None, IN_NUMBERS) != _skeleton(shape):
+    if math.prod(shape) != flat.size or _skeleton(text) != _skeleton_of(shape):
         return None
     return flat.reshape(shape)
 
@@ -256,8 +259,14 @@ def _flat(numbers: Any) -> Array | None:
         return None
 
 
-def _skeleton(shape: list[int]) -> bytes:
+def _skeleton(text: memoryview) -> bytes:
     """What is left of a list's text when all that makes numbers is taken away."""
+    blocks = (text[at : at + BLOCK] for at in range(0, len(text), BLOCK))  # small ones, which stay in the cache
+    return b"".join([bytes(block).translate(None, IN_NUMBERS) for block in blocks])
+
+
+def _skeleton_of(shape: list[int]) -> bytes:
+    """What is left of the text of any list of that shape."""
     inner = b""
     for size in reversed(shape):
         inner = b"[" + ((inner + b",") * size)[:-1] + b"]"
@@ -266,12 +275,14 @@ def _skeleton(shape: list[int]) -> bytes:
 
 def _array_with_stand_ins(text: bytes) -> Array | None:
     """Parse a list of numbers of which some are not finite."""
+    if b"NaN" not in text and b"Infinity" not in text:
+        return None
     wanted = {}
     for name, stand_in in STAND_INS.items():
         wanted[float(stand_in)] = VALUES[name], text.count(name)
         # In blanks, so that what it joined to is not a number either now.
         text = text.replace(name, b" " + stand_in + b" ")
-    array = array_of_list(text, non_finite=False)
+    array = array_of_list(memoryview(text), non_finite=False)
     if array is None:
         return None
     for number, (value, count) in wanted.items():
