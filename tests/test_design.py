@@ -21,7 +21,7 @@ MAX_LINES = 300
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("",),
-    ("errors",),
+    ("errors", "number_lists"),
     ("context", "imports", "cores", "json_arrays", "json_encoder"),
     ("settings", "scaling", "placement"),
     ("images", "label_map"),
@@ -54,7 +54,7 @@ HOMES = {
     "tensorflow_serving": ("backends",),
     "grpc": ("backends",),
     "urllib3": ("backends",),
-    "simdjson": ("json_arrays",),
+    "simdjson": ("number_lists",),
     "flask": ("apis", "app"),
     "eventlet": ("gunicorn",),
     "gevent": ("gunicorn",),
