@@ -21,7 +21,7 @@ MAX_LINES = 300
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("",),
-    ("errors",),
+    ("errors", "number_lists"),
     ("context", "imports", "cores", "json_arrays", "json_encoder", "shared_values"),
     ("metrics",),
     ("settings", "scaling", "placement"),
@@ -58,7 +58,7 @@ HOMES = {
     "tensorflow_serving": ("backends",),
     "grpc": ("backends",),
     "urllib3": ("backends",),
-    "simdjson": ("json_arrays",),
+    "simdjson": ("number_lists",),
     "prometheus_client": ("shared_values", "metrics"),
     "flask": ("apis", "app"),
     "eventlet": ("gunicorn",),

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tf_serving_flask_app import json_arrays
-from tf_serving_flask_app.json_arrays import JsonError, array_of_list, parse_json, parse_json_prefix
+from tf_serving_flask_app.json_arrays import JsonError, parse_json, parse_json_prefix
 
 FEW = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 SHORT = settings(FEW, max_examples=60)
@@ -403,7 +403,3 @@ def test_a_first_row_that_promises_more_than_there_is_costs_nothing() -> None:
         rows = [rows, *[2] * 300]
 
     assert parse_json(json.dumps(rows).encode()) == rows
-
-
-def test_an_empty_list_is_no_array() -> None:
-    assert array_of_list(b"[ [ ], [ ] ]", non_finite=True) is None

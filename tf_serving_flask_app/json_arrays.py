@@ -11,7 +11,6 @@ lists and objects are not used as Python objects either: a list of more than 2**
 from __future__ import annotations
 
 import json
-import math
 import re
 import secrets
 from collections import deque
@@ -20,29 +19,17 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-import numpy as np
 import orjson
-import simdjson
 
-Array = np.ndarray[Any, Any]
+from tf_serving_flask_app.number_lists import VALUES, Array, array_of_list
 
 SHORTEST_BYTES = 4096
 """From this length on a list of numbers becomes an array; it is where that begins to be faster."""
 
-MOST_DIMENSIONS = 64
 BYTES_PER_STRING = 100
 """Where strings are closer together than this, there is little to cut out, and the search for it is given up."""
 
 NOT_FINITE = re.compile(rb"-?Infinity|NaN")
-VALUES = {b"NaN": math.nan, b"Infinity": math.inf, b"-Infinity": -math.inf}
-STAND_INS = {
-    b"-Infinity": b"-1.3417085162349213e-207",
-    b"Infinity": b"1.8640293175520834e-219",
-    b"NaN": b"2.719338e-231",
-}
-"""Numbers that take the place of what simdjson does not know; the longer name is before the one that it ends in."""
-
-IN_NUMBERS = b"0123456789.eE+- \t\r\n"
 BACKSLASH = ord("\\")
 
 
@@ -212,74 +199,11 @@ def _long_lists(text: bytes, non_finite: bool) -> Iterator[Cut]:
             found = text.find(brace, begin, stop)
             stop = found if found >= 0 else stop
         end = text.rfind(b"]", begin, stop) + 1
-        if end - begin >= SHORTEST_BYTES and (array := array_of_list(text[begin:end], non_finite)) is not None:
+        if end - begin < SHORTEST_BYTES:
+            continue
+        array = array_of_list(memoryview(text)[begin:end], non_finite)
+        if array is not None:
             yield Cut(begin, end, array)
-
-
-def array_of_list(text: bytes, non_finite: bool) -> Array | None:
-    """Parse a list of numbers; None where it is something else, or its rows are not of equal length."""
-    parser = simdjson.Parser()
-    try:
-        parsed = parser.parse(text)
-    except RuntimeError:  # nested too deep
-        return None
-    except ValueError:
-        named = non_finite and (b"NaN" in text or b"Infinity" in text)
-        return _array_with_stand_ins(text) if named else None
-    shape, first = [], parsed
-    while isinstance(first, simdjson.Array):
-        if not len(first):
-            return None
-        shape.append(len(first))
-        first = first[0]
-    flat = _flat(parsed)
-    if flat is None or len(shape) > MOST_DIMENSIONS:
-        return None
-    # Not as it was: simdjson does not count beyond 2**24.
-    shape[0] = flat.size // math.prod(shape[1:])
-    if math.prod(shape) != flat.size or text.translate(None, IN_NUMBERS) != _skeleton(shape):
-        return None
-    return flat.reshape(shape)
-
-
-def _flat(numbers: Any) -> Array | None:
-    """All numbers of a list; None where one is something else, or integers fit no one type."""
-    try:
-        return np.frombuffer(numbers.as_buffer(of_type="i"), np.int64)
-    except TypeError:
-        of_type, dtype = "d", "float64"
-    except ValueError:
-        of_type, dtype = "u", "uint64"
-    try:
-        return np.frombuffer(numbers.as_buffer(of_type=of_type), dtype)
-    except (TypeError, ValueError):
-        return None
-
-
-def _skeleton(shape: list[int]) -> bytes:
-    """What is left of a list's text when all that makes numbers is taken away."""
-    inner = b""
-    for size in reversed(shape):
-        inner = b"[" + ((inner + b",") * size)[:-1] + b"]"
-    return inner
-
-
-def _array_with_stand_ins(text: bytes) -> Array | None:
-    """Parse a list of numbers of which some are not finite."""
-    wanted = {}
-    for name, stand_in in STAND_INS.items():
-        wanted[float(stand_in)] = VALUES[name], text.count(name)
-        # In blanks, so that what it joined to is not a number either now.
-        text = text.replace(name, b" " + stand_in + b" ")
-    array = array_of_list(text, non_finite=False)
-    if array is None:
-        return None
-    for number, (value, count) in wanted.items():
-        places = array == number
-        if np.count_nonzero(places) != count:  # the client uses that number, too
-            return None
-        array[places] = value
-    return array
 
 
 def _end_of_first_document(text: bytes) -> int:
