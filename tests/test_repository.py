@@ -17,7 +17,6 @@ from tests.numpy_backends import HalfPlusTwo
 from tf_serving_flask_app import repository as repository_module
 from tf_serving_flask_app.cores import usable_cores
 from tf_serving_flask_app.errors import ConfigurationError, InvalidInput, NotFound, NotReady, RemoteFailed
-from tf_serving_flask_app.loading import load_task, settle
 from tf_serving_flask_app.repository import Repository
 from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.spec import ModelSpec
@@ -193,15 +192,6 @@ def test_models_that_all_fail_are_too_many_to_skip(make_specs: MakeSpecs) -> Non
         Repository(specs, Settings.from_environ({}), skip_failing=True)
 
 
-def test_loading_a_model_is_logged_with_name_and_version(
-    make_specs: MakeSpecs, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    load_task(make_specs({**HALF, "version": 3})[0], Settings.from_environ({}))
-
-    assert "model half version 3 is loaded and warm after" in caplog.text
-
-
 @pytest.mark.parametrize(("environ", "processes"), [({"WEB_CONCURRENCY": "1"}, 1), ({"WEB_CONCURRENCY": "1024"}, 1024)])
 def test_automatic_threads_share_the_cores_among_the_processes(
     make: MakeRepository, environ: dict[str, str], processes: int
@@ -358,13 +348,3 @@ def test_one_thread_follows_all_models_and_closing_ends_it(make: MakeRepository)
 def test_a_remote_model_without_a_model_server_stops_the_start(make: MakeRepository) -> None:
     with pytest.raises(ConfigurationError, match=r"model 'a': no model server is named: write `targets"):
         make({"name": "a", "backend": "tf_serving"})
-
-
-def test_the_model_server_comes_from_the_settings_where_the_spec_names_none(make_specs: MakeSpecs) -> None:
-    settings = Settings.from_environ({"APP_TFSERVING_HOST": "models"})
-    first, second = make_specs(
-        {"name": "a", "backend": "tf_serving"}, {"name": "b", "backend": "tf_serving", "targets": ["c:1"]}
-    )
-
-    assert settle(first, settings).targets == ["models:8500"]
-    assert settle(second, settings).targets == ["c:1"]
