@@ -159,6 +159,14 @@ def test_nonsense_on_the_socket_is_survived(make: MakeWorker, folder: Path) -> N
     assert heeded == ["m"]
 
 
+def test_a_folder_that_was_tidied_up_is_made_again(make: MakeWorker, folder: Path) -> None:
+    folder.rmdir()
+    make(lambda name, wish: None).ask("m", False, 5)
+
+    assert read_wishes(folder) == {"m": Wish(1, False)}
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
 def test_a_worker_that_ends_leaves_nothing_but_the_wishes(make: MakeWorker, folder: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     worker = Control(folder, lambda name, wish: None)

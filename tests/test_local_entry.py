@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import HALF
-from tests.numpy_backends import Versioned, write_version
+from tests.numpy_backends import HalfPlusTwo, Versioned, write_version
 from tf_serving_flask_app.entries import VersionStatus
 from tf_serving_flask_app.errors import ConfigurationError, LabelNotFound, ModelNotFound, VersionNotFound
 from tf_serving_flask_app.loading import Loader
@@ -256,6 +256,30 @@ def test_a_version_whose_files_change_is_loaded_anew(make: MakeEntry, models: Pa
     assert (changed, answer(entry)) == (22, 22)
     assert status.state == "AVAILABLE"
     assert status.error.endswith("no number")
+
+
+class Own(HalfPlusTwo):
+    """Knows its version by itself."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec)
+        self.version = 3
+
+
+def test_a_model_may_know_its_version_itself(make: MakeEntry, models: Path, events: Events) -> None:
+    file = models.parent / "single"
+    file.write_text("one")
+    entry = make(name="own", backend=f"{__name__}:Own", path=str(file))
+    entry.start()
+    for _ in range(3):
+        entry.look()
+    file.write_text("another")
+    for _ in range(3):
+        entry.look()
+
+    assert entry.find(3, None).model.version == "3"
+    assert states(entry) == {"3": "AVAILABLE"}
+    assert events == [("own", "3", "loaded")] * 2
 
 
 def test_a_single_file_is_followed_too(make: MakeEntry, models: Path, events: Events) -> None:

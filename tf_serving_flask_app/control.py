@@ -55,6 +55,7 @@ class Control:
         self._folder = folder
         self._heed = heed
         self._parent = os.getppid()
+        folder.mkdir(mode=0o700, exist_ok=True)  # what tidies temporary folders up may have taken it
         # A socket's path may be 107 bytes long, a folder's 4095: so by way of a descriptor.
         self._descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._own = folder / f"{os.getpid()}.sock"
