@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from tests.backends.models import Models
+from tests.numpy_backends import write_version
 from tests.pictures import picture
 from tests.test_detection import DETECTOR, scene
 from tf_serving_flask_app.settings import VARIABLES
@@ -88,6 +89,25 @@ def test_check_prints_what_it_found(run: Run, spec: Path) -> None:
     assert done.stdout.splitlines() == [
         "brightness: ok, version 3, classification, own_backend:Brightness",
         "  serving_default: image: float32[-1, 8, 8, 3] -> scores: float32[-1, 2]",
+    ]
+
+
+def test_check_loads_each_version_that_the_spec_asks_for(run: Run, tmp_path: Path) -> None:
+    for version in (1, 2, 3):
+        write_version(tmp_path / "m", version, str(version) if version < 3 else "three")
+    model = {"name": "m", "backend": "tests.numpy_backends:Versioned", "path": "m"}
+    models = [{**model, "versions": [1, 2]}, {**model, "name": "broken"}, {**model, "name": "gone", "versions": [4]}]
+    spec = tmp_path / "versions.spec"
+    spec.write_text(yaml.safe_dump({"models": models}))
+    done = run("check", spec, PYTHONPATH=str(Path(__file__).resolve().parents[1]))
+
+    assert done.returncode == 1
+    assert [line for line in done.stdout.splitlines() if line.startswith("m:")] == [
+        f"m: ok, version {version}, tensor, tests.numpy_backends:Versioned" for version in (2, 1)
+    ]
+    assert done.stderr.splitlines() == [
+        f"broken: {tmp_path / 'm' / '3' / 'number.txt'}: no number",
+        f"gone: versions: {tmp_path / 'm'} has no version 4; there are 1, 2, 3.",
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from queue import SimpleQueue
 from threading import Semaphore
 from threading import enumerate as threads
@@ -14,11 +15,19 @@ import pytest
 
 from tests.conftest import COLORS, ECHO, HALF
 from tests.live.server import wait_until
-from tests.numpy_backends import HalfPlusTwo
+from tests.numpy_backends import HalfPlusTwo, write_version
 from tf_serving_flask_app import repository as repository_module
 from tf_serving_flask_app.cores import usable_cores
-from tf_serving_flask_app.errors import ConfigurationError, InvalidInput, NotFound, NotReady, RemoteFailed
-from tf_serving_flask_app.loading import load_task, settle
+from tf_serving_flask_app.errors import (
+    ConfigurationError,
+    InvalidInput,
+    LabelNotFound,
+    ModelNotFound,
+    NotFound,
+    NotReady,
+    RemoteFailed,
+    VersionNotFound,
+)
 from tf_serving_flask_app.repository import Repository
 from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.spec import ModelSpec
@@ -220,15 +229,6 @@ def test_models_that_all_fail_are_too_many_to_skip(make_specs: MakeSpecs) -> Non
         Repository(specs, Settings.from_environ({}), skip_failing=True)
 
 
-def test_loading_a_model_is_logged_with_name_and_version(
-    make_specs: MakeSpecs, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    load_task(make_specs({**HALF, "version": 3})[0], Settings.from_environ({}))
-
-    assert "model half version 3 is loaded and warm after" in caplog.text
-
-
 @pytest.mark.parametrize(("environ", "processes"), [({"WEB_CONCURRENCY": "1"}, 1), ({"WEB_CONCURRENCY": "1024"}, 1024)])
 def test_automatic_threads_share_the_cores_among_the_processes(
     make: MakeRepository, environ: dict[str, str], processes: int
@@ -387,11 +387,121 @@ def test_a_remote_model_without_a_model_server_stops_the_start(make: MakeReposit
         make({"name": "a", "backend": "tf_serving"})
 
 
-def test_the_model_server_comes_from_the_settings_where_the_spec_names_none(make_specs: MakeSpecs) -> None:
-    settings = Settings.from_environ({"APP_TFSERVING_HOST": "models"})
-    first, second = make_specs(
-        {"name": "a", "backend": "tf_serving"}, {"name": "b", "backend": "tf_serving", "targets": ["c:1"]}
-    )
+def write_versions(folder: Path, *versions: int) -> dict[str, str]:
+    """Write version folders, and give the model of a spec that serves them."""
+    for version in versions:
+        write_version(folder, version, str(version))
+    return {"name": "m", "backend": "numpy_backends:Versioned", "path": str(folder)}
 
-    assert settle(first, settings).targets == ["models:8500"]
-    assert settle(second, settings).targets == ["c:1"]
+
+def test_new_versions_are_noticed(make: MakeRepository, tmp_path: Path) -> None:
+    repository = make(write_versions(tmp_path / "m", 1), MODEL_POLL_S="0.01")
+    write_version(tmp_path / "m", 2, "2")
+    wait_until(lambda: repository.find("m", Task).model.version == "2", "the new version", 10)
+
+    assert [task.model.version for task in repository] == ["2"]
+    assert repository.states() == {"m": {"2": "AVAILABLE"}}
+    assert [status.version for status in repository.status("m")] == ["2", "1"]
+
+
+def test_without_polling_new_versions_wait_for_a_call(
+    make: MakeRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Elsewhere, "error", RemoteFailed("cannot be reached"))
+    repository = make(write_versions(tmp_path / "m", 1), ELSEWHERE, MODEL_POLL_S="0")
+    write_version(tmp_path / "m", 2, "2")
+    for _ in range(5):  # so often the other model was looked after meanwhile
+        assert Elsewhere.asked.acquire(timeout=10)
+    before = repository.find("m", Task).model.version
+    repository.load("m", 5)
+
+    assert (before, repository.find("m", Task).model.version) == ("1", "2")
+
+
+def test_a_version_that_cannot_be_served_is_an_error_of_a_ready_server(make: MakeRepository, tmp_path: Path) -> None:
+    repository = make(write_versions(tmp_path / "m", 1), HALF, MODEL_POLL_S="0.01")
+    write_version(tmp_path / "m", 2, "two")
+    wait_until(repository.errors, "the error", 10)
+
+    assert repository.ready
+    assert repository.errors() == {"m": {"2": f"{tmp_path / 'm' / '2' / 'number.txt'}: no number"}}
+    assert repository.states() == {"m": {"2": "END", "1": "AVAILABLE"}, "half": {"1": "AVAILABLE"}}
+
+
+def test_an_unloaded_model_is_closed_not_found_and_no_reason_to_be_unready(make: MakeRepository) -> None:
+    repository = make(RECORDED, HALF)
+    repository.unload("recorded", 5)
+    wait_until(lambda: made[0].closed, "its end", 10)
+
+    assert repository.find(None, TensorTask).model.name == "half"
+    assert repository.names() == ["recorded", "half"]
+    assert (repository.ready, repository.errors()) == (True, {})
+    assert repository.states() == {"recorded": {"1": "END"}, "half": {"1": "AVAILABLE"}}
+    with pytest.raises(ModelNotFound, match="Model 'recorded' is unloaded; load it first"):
+        repository.find("recorded", Task)
+
+
+def test_with_its_only_model_unloaded_a_server_is_ready_to_load_it(make: MakeRepository) -> None:
+    repository = make(RECORDED)
+    repository.unload("recorded", 5)
+
+    assert repository.ready
+    with pytest.raises(NotFound, match="No model here does that"):
+        repository.find(None, Task)
+    repository.load("recorded", 5)
+    assert repository.find(None, Task).model.name == "recorded"
+
+
+@pytest.mark.parametrize("call", ["load", "unload", "status"])
+def test_what_the_spec_does_not_have_is_not_found(make: MakeRepository, call: str) -> None:
+    arguments = () if call == "status" else (5,)
+    with pytest.raises(ModelNotFound, match="There is no model 'nope'; there are: half"):
+        getattr(make(HALF), call)("nope", *arguments)
+
+
+@pytest.mark.parametrize("error", [RemoteFailed("cannot be reached"), RuntimeError("a bug")])
+def test_a_model_elsewhere_is_unloaded_and_loaded_too(
+    make: MakeRepository, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    repository = make(ELSEWHERE, HALF)
+    repository.unload("elsewhere", 5)
+    with pytest.raises(ModelNotFound):
+        repository.find("elsewhere", Task)
+    state = repository.status("elsewhere")
+    monkeypatch.setattr(Elsewhere, "error", error)
+    with pytest.raises(ConfigurationError, match=str(error)):
+        repository.load("elsewhere", 5)
+    still = repository.status("elsewhere")
+    monkeypatch.setattr(Elsewhere, "error", None)
+    repository.load("elsewhere", 5)
+
+    assert state == still
+    assert (state[0].state, state[0].error) == ("END", "unloaded")
+    assert repository.find("elsewhere", Task, version=1).model.version == "1"
+    with pytest.raises(VersionNotFound):
+        repository.find("elsewhere", Task, version=2)
+    with pytest.raises(LabelNotFound):
+        repository.find("elsewhere", Task, label="stable")
+
+
+def test_wishes_hold_for_a_repository_that_is_made_later(make_specs: MakeSpecs, tmp_path: Path) -> None:
+    settings, specs, folder = Settings.from_environ({}), make_specs(RECORDED, ELSEWHERE, HALF), tmp_path / "control"
+    with closing(Repository(specs, settings, control_folder=folder)) as first:
+        for name in ("recorded", "elsewhere", "half"):
+            first.unload(name, 5)
+        first.load("half", 5)
+    made.clear()
+    with closing(Repository(specs, settings, control_folder=folder)) as second:
+        assert made == []
+        assert [task.model.name for task in second] == ["half"]
+        second.load("recorded", 5)
+        assert [task.model.name for task in second] == ["recorded", "half"]
+
+
+def test_a_wish_that_nobody_told_is_heeded_all_the_same(make_specs: MakeSpecs, tmp_path: Path) -> None:
+    folder = tmp_path / "control"
+    with closing(Repository(make_specs(HALF), Settings.from_environ({}), control_folder=folder)) as repository:
+        (folder / "wishes.json").write_text(
+            '{"half": {"number": 1, "loaded": false}, "gone": {"number": 1, "loaded": true}}'
+        )
+        wait_until(lambda: list(repository) == [], "unloading", 10)

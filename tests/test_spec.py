@@ -105,6 +105,52 @@ def test_a_fault_in_a_model_is_one_line_with_line_field_and_remedy(
     assert fault in fault_of(write_spec(MODEL + added))
 
 
+SAVED_MODEL = "models:\n  - name: a\n    backend: saved_model\n    path: model\n"
+
+
+@pytest.mark.parametrize(
+    ("added", "fault"),
+    [
+        ("versions: newest", "versions: Input should be 'all', not 'newest'. saved_model: which numbered folders"),
+        ("versions: 3", ", line 5, models[0].versions: Input should be 'all', not 3."),
+        ("versions: []", "versions: List should have at least 1 item after validation"),
+        ("versions: [1, x]", "versions: Input should be a valid integer, not 'x'."),
+        ("versions: {latest: 0}", "versions.latest: Input should be greater than or equal to 1, not 0. How many"),
+        ("versions: {lates: 1}", "versions: unknown key 'lates'; did you mean 'latest'?"),
+        ("versions: {}", "versions: the key 'latest' is missing. How many of the latest"),
+        (
+            "versions: all\n    version: 1",
+            "versions: version chooses one version already; leave versions or version out",
+        ),
+        ("version: 1\n    version_labels: {a: 1}", "leave version_labels or version out"),
+        ("versions: [1]\n    version_labels: {a: 2}", "'a' names version 2, which `versions` does not list"),
+        ("version_labels: {a: x}", "version_labels.a: Input should be a valid integer, not 'x'."),
+    ],
+)
+def test_a_fault_in_the_versions_is_one_line_too(write_spec: WriteSpec, added: str, fault: str) -> None:
+    assert fault in fault_of(write_spec(f"{SAVED_MODEL}    {added}\n"))
+
+
+@pytest.mark.parametrize(
+    ("backend", "text"),
+    [("frozen_graph", "is one file"), ("keras", "is one file"), ("tflite", "is one file"), ("tf_serving", "server's")],
+)
+@pytest.mark.parametrize("field", ["versions: all", "version_labels: {a: 1}"])
+def test_versions_are_refused_where_there_are_no_folders_of_them(
+    write_spec: WriteSpec, backend: str, text: str, field: str
+) -> None:
+    path = "" if backend == "tf_serving" else "    path: model\n"
+    assert text in fault_of(write_spec(f"models:\n  - name: a\n    backend: {backend}\n{path}    {field}\n"))
+
+
+@pytest.mark.parametrize("policy", ["{latest: 2}", "all", "[1, 3]"])
+def test_versions_may_be_given_in_three_forms_with_labels(write_spec: WriteSpec, policy: str) -> None:
+    text = f"{SAVED_MODEL}    versions: {policy}\n    version_labels: {{stable: 1}}\n"
+    (model,) = load_spec(write_spec(text)).models
+
+    assert model.version_labels == {"stable": 1}
+
+
 @pytest.mark.parametrize(
     ("added", "fault"),
     [

@@ -1,8 +1,8 @@
 """Tells every worker process of a server what is to be loaded and unloaded, and hears from each that it is.
 
 The processes share a private folder. ``wishes.json`` in it holds what was asked for through the API, so that a worker
-that starts later heeds it too. Each worker listens on a Unix socket in it: one line of JSON in, the name of a model
-whose wish is new, and one line out, when the worker has heeded it.
+that starts later heeds it too. Each worker listens on a Unix socket in it: one line in, the name of a model whose wish
+is new, and one line out when the worker has heeded it, what went wrong as a JSON string.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ class Control:
         self._folder = folder
         self._heed = heed
         self._parent = os.getppid()
+        folder.mkdir(mode=0o700, exist_ok=True)  # what tidies temporary folders up may have taken it
         # A socket's path may be 107 bytes long, a folder's 4095: so by way of a descriptor.
         self._descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._own = folder / f"{os.getpid()}.sock"
@@ -127,7 +128,7 @@ class Control:
                 connection.settimeout(max(0.001, deadline - time.monotonic()))
                 try:
                     connection.connect(self._address(path))
-                    connection.sendall(json.dumps({"name": name}).encode() + b"\n")
+                    connection.sendall(name.encode() + b"\n")
                 except (ConnectionError, FileNotFoundError):
                     path.unlink(missing_ok=True)  # of a worker that was killed; who comes after it reads the wishes
                     told.pop()
@@ -151,7 +152,7 @@ class Control:
                 with connection.makefile("rwb") as lines:
                     line = lines.readline()
                     if line.endswith(b"\n"):
-                        lines.write(json.dumps({"error": self._answer(json.loads(line)["name"])}).encode() + b"\n")
+                        lines.write(json.dumps(self._answer(line.decode(errors="replace").rstrip())).encode() + b"\n")
 
     def _answer(self, name: str) -> str:
         """Heed the newest wish for a model; returns what went wrong."""
@@ -182,5 +183,5 @@ def _fault(pid: str, connection: socket.socket, deadline: float) -> str:
     connection.settimeout(max(0.001, deadline - time.monotonic()))
     with suppress(ConnectionError), connection.makefile("rb") as lines:
         line = lines.readline()
-        return str(json.loads(line)["error"]) if line.endswith(b"\n") else ""
+        return str(json.loads(line)) if line.endswith(b"\n") else ""
     return ""

@@ -39,6 +39,7 @@ class LocalEntry(Entry):
         self._seen: dict[int, Fingerprint] = {}
         self._failures: Mapping[int, Failure] = {}
         self._loading: int | None = None
+        self._number: int | None = None
         self._known: list[int] = []
 
     @property
@@ -111,7 +112,10 @@ class LocalEntry(Entry):
             self._failures, self._loaded = {}, {}
 
     def _sources(self) -> Mapping[int, Path]:
-        return sources_of(self.spec, self._backend.versions(self.spec.path))
+        found = sources_of(self.spec, self._backend.versions(self.spec.path))
+        if self._number is not None and list(found.values()) == [self.spec.path]:
+            return {self._number: self.spec.path}  # which is only known once it has been loaded
+        return found
 
     def _follow(self, *, at_once: bool) -> dict[int, Exception]:
         """Load what the spec asks for and is not loaded; once that is complete, retire what it does not ask for.
@@ -119,8 +123,9 @@ class LocalEntry(Entry):
         Returns:
             The versions that cannot be loaded, and why, the latest first.
         """
-        sources, before, errors = self._sources(), self._seen, {}
-        self._seen = seen = {}
+        errors: dict[int, Exception] = {}
+        sources, before, seen = self._sources(), self._seen, dict[int, Fingerprint]()
+        self._seen = seen
 
         def files(version: int) -> Fingerprint:
             if version not in seen:
@@ -134,6 +139,7 @@ class LocalEntry(Entry):
         }
         self._retired = {version: task for version, task in self._retired.items() if version in sources}
         while True:
+            sources = self._sources()
             usable = [version for version in sources if version in self._tasks or version not in self._failures]
             chosen = choose(self.spec, usable)
             pending = [
@@ -146,8 +152,8 @@ class LocalEntry(Entry):
                 break
             version = complete[0]
             try:
-                self._load(pin(self.spec, version, sources[version]), version)
-                self._loaded[version] = files(version)
+                number = self._load(pin(self.spec, version, sources[version]), version)
+                self._loaded[number] = files(version)
             except Exception as error:  # noqa: BLE001  # whatever a model does, the others are served
                 errors[version] = error
                 self._failures = {**self._failures, version: Failure(files(version), _text(error))}
@@ -156,8 +162,8 @@ class LocalEntry(Entry):
             self._loaded = {version: self._loaded[version] for version in chosen if version in self._loaded}
         return errors
 
-    def _load(self, spec: ModelSpec, version: int | None) -> None:
-        """Load a version, and answer with it from then on."""
+    def _load(self, spec: ModelSpec, version: int | None) -> int:
+        """Load a version, and answer with it from then on; returns its number."""
         self._loading = version
         try:
             task = self._loader.load(spec)
@@ -166,8 +172,11 @@ class LocalEntry(Entry):
             raise
         finally:
             self._loading = None
-        number = int(task.model.version) if version is None else version
+        number = version
+        if number is None or spec is self.spec:
+            number = self._number = int(task.model.version)
         self._serve({**self._tasks, number: task})
+        return number
 
     def _log(self, errors: Mapping[int, Exception]) -> None:
         for version, error in errors.items():

@@ -230,6 +230,8 @@ class Repository:
             self._heed(name, Wish(entry.heeded + 1, loaded))
         except ServingError as exc:
             raise ConfigurationError(str(exc)) from exc
+        except Exception as exc:
+            raise ConfigurationError(f"{type(exc).__name__}: {exc}") from exc
 
     def _heed(self, name: str, wish: Wish) -> None:
         """Do what was asked for through the API, once."""

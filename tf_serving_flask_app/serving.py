@@ -103,6 +103,9 @@ class Served:
         Args:
             uid: the user that the workers run as.
             gid: their group.
+
+        Raises:
+            ConfigurationError: there is no place for that folder.
         """
         for kind in {model.backend for model in self._models}:
             backend_class(kind).before_fork()
@@ -113,7 +116,10 @@ class Served:
         for former in self._control_folders:
             if not any(former.glob("*.sock")):
                 shutil.rmtree(former, ignore_errors=True)
-        folder = Path(tempfile.mkdtemp(prefix="tf_serving_flask_app-"))
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="tf_serving_flask_app-"))
+        except OSError as exc:
+            raise ConfigurationError(f"No temporary folder can be written ({exc}); name one in TMPDIR.") from exc
         self._control_folders = [*filter(Path.exists, self._control_folders), folder]
         if (uid, gid) != (os.geteuid(), os.getegid()):
             os.chown(folder, uid, gid)

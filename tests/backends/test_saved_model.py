@@ -11,7 +11,7 @@ import pytest
 
 from tests.backends.keras_models import MATRIX
 from tests.backends.models import Load, Models, Refusal
-from tf_serving_flask_app.backends.saved_model import read_meta_graph
+from tf_serving_flask_app.backends.saved_model import SavedModel, read_meta_graph
 from tf_serving_flask_app.backends.tensorflow_session import TensorFlowSession
 from tf_serving_flask_app.tensors import PREDICT_METHOD, REGRESS_METHOD, Array
 
@@ -83,6 +83,21 @@ def test_of_numbered_folders_the_latest_or_the_one_named_is_served(
     assert backend.version == served
     expected = X @ (served * MATRIX) + np.array([1, 2, 3])
     np.testing.assert_allclose(backend.run("serving_default", {"x": X})["y"], expected, atol=1e-5)
+
+
+def test_a_numbered_folder_is_a_version_once_it_has_its_graph_and_all_its_files_count(
+    models: Models, tmp_path: Path
+) -> None:
+    folder = tmp_path / "linear"
+    shutil.copytree(models.linear, folder)
+    (folder / "11").mkdir()
+    found = SavedModel.versions(folder)
+    files = {str(path.relative_to(folder / "2")) for path in SavedModel.files(found[2])}
+
+    assert found == {number: folder / str(number) for number in (1, 2, 10)}
+    assert {"saved_model.pb", "variables/variables.index"} <= files
+    assert SavedModel.versions(folder / "2") == {2: folder / "2"}
+    assert SavedModel.versions(tmp_path / "nowhere") == {}
 
 
 def test_a_version_that_is_not_there_is_told_with_those_that_are(models: Models, refusal: Refusal) -> None:

@@ -63,8 +63,12 @@ def test_a_worker_that_is_killed_is_replaced_and_serving_goes_on(numpy_spec: Pat
     assert any("SIGKILL" in record["message"] for record in server.records())
 
 
-def test_nothing_is_left_when_the_master_is_killed(numpy_spec: Path) -> None:
-    with LiveServer("-s", numpy_spec, environ={"WEB_CONCURRENCY": "2"}) as server:
+def test_nothing_is_left_when_the_master_is_killed(numpy_spec: Path, tmp_path: Path) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    with LiveServer("-s", numpy_spec, environ={"WEB_CONCURRENCY": "2", "TMPDIR": str(temporary)}) as server:
         server.workers()
+        wait_until(lambda: len(list(temporary.glob("*/*.sock"))) == 2, "two workers")
 
         assert server.stop(signal.SIGKILL) == -signal.SIGKILL
+    assert list(temporary.iterdir()) == []
