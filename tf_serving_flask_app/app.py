@@ -17,7 +17,6 @@ from tf_serving_flask_app.apis import (
     openapi,
     operations,
     predict,
-    statistics,
     tfserving,
 )
 from tf_serving_flask_app.apis.errors import register_error_handlers
@@ -69,13 +68,12 @@ def create_app(
     )
     app.extensions["repository"] = repository
     app.register_blueprint(metrics_text.create_blueprint(metrics, settings.metrics_port))
-    app.register_blueprint(statistics.create_blueprint(repository, metrics))
     app.register_blueprint(operations.create_blueprint(repository))
     app.register_blueprint(images.create_blueprint(repository, settings.image_folder))
     app.register_blueprint(detections.create_blueprint(repository))
     app.register_blueprint(predict.create_blueprint(repository))
     app.register_blueprint(tfserving.create_blueprint(repository))
-    app.register_blueprint(open_inference.create_blueprint(repository))
+    app.register_blueprint(open_inference.create_blueprint(repository, metrics))
     app.register_blueprint(openapi.create_blueprint(repository))
     app.register_blueprint(docs.create_blueprint())
     register_error_handlers(app)

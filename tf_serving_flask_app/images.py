@@ -34,7 +34,7 @@ _OPENERS: dict[str, tuple[re.Pattern[bytes], Callable[[io.BytesIO], Image.Image]
     "JPEG": (re.compile(rb"\xff\xd8\xff"), jpeg_factory),
     "PNG": (re.compile(rb"\x89PNG\r\n\x1a\n"), PngImageFile),
     "GIF": (re.compile(rb"GIF8[79]a"), GifImageFile),
-    "BMP": (re.compile(rb"BM"), BmpImageFile),
+    "BMP": (re.compile(rb"BM.{12}[\x0c(48@l|]\0\0\0", re.DOTALL), BmpImageFile),
     "WebP": (re.compile(rb"RIFF....WEBP", re.DOTALL), WebPImageFile),
     "TIFF": (re.compile(rb"(II|MM)(\*\0|\0\*|\+\0|\0\+)"), TiffImageFile),
 }
@@ -160,6 +160,11 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
         # Pillow's parsers raise whatever a malformed file leads them to: struct.error, KeyError, ZeroDivisionError...
         reason = " ".join(str(exc).split())[:120] or type(exc).__name__
         raise InvalidImage(f"The {name} picture is truncated or damaged ({reason}); send the whole file.") from exc
+
+
+def is_picture(data: bytes | memoryview) -> bool:
+    """Tell whether bytes begin as a picture of one of the formats does; it may still be damaged."""
+    return any(signature.match(data) for signature, _ in _OPENERS.values())
 
 
 def flatten(image: Image.Image) -> Image.Image:

@@ -45,7 +45,7 @@ class Model:
         if name is None and wanted == DEFAULT_SIGNATURE and len(signatures) == 1:
             return next(iter(signatures.values()))
         raise SignatureNotFound(
-            f"Model {self.name!r} has no signature {wanted!r}; it has {', '.join(sorted(signatures))}.", wanted
+            f"Model {self.name!r} has no signature {wanted[:60]!r}; it has {', '.join(sorted(signatures))}.", wanted
         )
 
     def check_spec(self) -> None:

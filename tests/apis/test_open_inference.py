@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from pydantic import ValidationError
 from werkzeug.test import TestResponse
 
 from tests.conftest import COLORS, HALF, MakeApp
@@ -19,6 +20,7 @@ from tests.live.server import wait_until
 from tests.numpy_backends import HalfPlusTwo
 from tests.pictures import picture
 from tests.tf_serving_server import ModelServer
+from tf_serving_flask_app.apis.open_inference_types import InferenceRequest
 from tf_serving_flask_app.entries import VersionStatus
 from tf_serving_flask_app.repository import Repository
 from tf_serving_flask_app.spec import ModelSpec
@@ -200,6 +202,30 @@ def test_a_hook_whose_answer_is_no_tensor_is_for_other_routes(make_app: MakeApp)
         400,
         {"error": "The hook's 'scores' is no tensor; ask /predict for it."},
     )
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"inputs": [{**X[0], "name": "long" * 1000}]},
+        {"inputs": [{**X[0], "datatype": "long" * 1000}]},
+        {"inputs": X, "outputs": [{"name": "long" * 1000}]},
+        {"inputs": X, "parameters": {"signature_name": "long" * 1000}},
+    ],
+)
+def test_a_long_name_is_quoted_in_part(client: FlaskClient, request_: dict[str, Any]) -> None:
+    answer = infer(client, **request_)
+
+    assert answer.status_code == 400
+    assert b"longlong" in answer.data
+    assert len(answer.data) < 300
+
+
+def test_of_many_faults_only_the_first_are_looked_for() -> None:
+    with pytest.raises(ValidationError) as raised:
+        InferenceRequest.model_validate({"inputs": [{}] * 1000, "outputs": [{}] * 1000})
+
+    assert raised.value.error_count() < 10
 
 
 def test_a_failing_model_is_a_500_without_its_secrets(client: FlaskClient) -> None:

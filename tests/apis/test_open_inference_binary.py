@@ -89,6 +89,12 @@ def test_tensors_need_not_lie_at_an_even_address() -> None:
         ("bool", b"\x02", (1,), "bytes of 0 and 1 only"),
         ("object", b"\1\0\0", (1,), "expecting 4 bytes but only 3 bytes available"),
         ("object", b"\2\0\0\0a", (1,), "expecting string of length 2 but only 1 bytes available"),
+        (
+            "object",
+            bytes(32),
+            (1,),
+            "unexpected number of string elements 2 or more for inference input 'x', expecting 1",
+        ),
         ("object", b"\0\0\0\0", (2,), "unexpected number of string elements 1 for inference input 'x', expecting 2"),
         ("object", b"", (0, 2**62, 2**62), "cannot have the shape"),
     ],
@@ -101,7 +107,7 @@ def test_bytes_that_do_not_fit_their_shape_are_refused(
 
 
 def test_a_shape_that_no_array_can_have_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="input 'x' cannot have the shape"):
+    with pytest.raises(InvalidInput, match="input 'x' is empty and cannot have the shape"):
         reshaped(np.empty(0), (0, 2**62, 2**62), "x")
 
 

@@ -44,6 +44,8 @@ def make(make_specs: Callable[..., list[ModelSpec]]) -> Callable[[dict[str, Any]
         (np.array(3, "float32"), 2, [b"3.000000:0"]),
         (np.zeros((0, 3), "float32"), 2, []),
         (np.zeros((2, 0), "float32"), 2, [[], []]),
+        (np.zeros((0, 2**40), "int8"), 2, []),
+        (np.zeros(0, "float32"), 2, []),
     ],
 )
 def test_the_highest_scores_come_first(

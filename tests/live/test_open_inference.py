@@ -92,6 +92,8 @@ def encoded_part(kind: str, value: Any) -> bytes:
     """Make one tensor's bytes."""
     if kind == "hex":
         return bytes.fromhex(value)
+    if kind == "picture":
+        return picture(value)
     if kind == "zeros":
         return bytes(value)
     if kind == "strings":

@@ -29,7 +29,7 @@ def create_blueprint(metrics: Metrics, port: int | None) -> Blueprint:
     @documented(
         Operation(
             "What Prometheus collects: requests, models and loads of all workers",
-            "Operations",
+            "Server",
             answers={200: {"text/plain": str, "application/openmetrics-text": str}},
         )
     )

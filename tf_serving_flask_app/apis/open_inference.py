@@ -10,13 +10,19 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from tf_serving_flask_app import __version__
-from tf_serving_flask_app.apis import open_inference_infer, open_inference_models, open_inference_repository
+from tf_serving_flask_app.apis import (
+    open_inference_infer,
+    open_inference_models,
+    open_inference_repository,
+    open_inference_statistics,
+)
 from tf_serving_flask_app.apis.documentation import Operation, documented
 from tf_serving_flask_app.apis.open_inference_models import readiness
 from tf_serving_flask_app.apis.open_inference_requests import TAG
 from tf_serving_flask_app.apis.open_inference_types import ServerLive, ServerMetadata, ServerReady
 from tf_serving_flask_app.apis.wire import json_response
 from tf_serving_flask_app.errors import ModelNotFound, SignatureNotFound, VersionNotFound
+from tf_serving_flask_app.metrics import Metrics
 from tf_serving_flask_app.repository import Repository
 
 EXTENSIONS = (
@@ -30,11 +36,12 @@ EXTENSIONS = (
 )
 
 
-def create_blueprint(repository: Repository) -> Blueprint:
+def create_blueprint(repository: Repository, metrics: Metrics) -> Blueprint:
     """Make the routes."""
     blueprint = Blueprint("open_inference", __name__, url_prefix="/v2")
     for part in (open_inference_models, open_inference_infer, open_inference_repository):
         blueprint.register_blueprint(part.create_blueprint(repository))
+    blueprint.register_blueprint(open_inference_statistics.create_blueprint(repository, metrics))
 
     @blueprint.get("")
     @documented(Operation("What this server is", TAG, answers={200: ServerMetadata}))

@@ -21,6 +21,9 @@ JSON_LENGTH_HEADER = "Inference-Header-Content-Length"
 """The header that says how many bytes of a body are JSON; the rest are tensors."""
 
 NUMBER = re.compile(r"[0-9]{1,18}")
+MOST_EMPTY = 1 << 31
+"""What the sizes of an empty tensor beside its 0 may multiply to."""
+
 STRING_LENGTH = struct.Struct("<I")
 
 
@@ -70,10 +73,14 @@ def array_from_bytes(data: memoryview, info: TensorInfo, shape: tuple[int, ...],
     return reshaped(np.frombuffer(data, info.dtype), shape, info.name)
 
 
-def array_to_bytes(array: Array) -> bytes | memoryview:
+def array_to_bytes(array: Array) -> bytearray | memoryview:
     """Write a tensor; of numbers that lie row by row already, a view."""
     if array.dtype == object:
-        return b"".join(part for item in array.reshape(-1) for part in (STRING_LENGTH.pack(len(item)), item))
+        written = bytearray()  # not joined of parts, which of short strings take many times the memory
+        for item in array.reshape(-1):
+            written += STRING_LENGTH.pack(len(item))
+            written += item
+        return written
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
@@ -81,37 +88,37 @@ def reshaped(array: Array, shape: tuple[int, ...], name: str) -> Array:
     """Give an array of the right size its shape.
 
     Raises:
-        InvalidInput: no array can have that shape, since one of an empty array's other sizes is beyond memory.
+        InvalidInput: the array is empty, and its other sizes are beyond what any array needs; models and NumPy would
+            take memory for them.
     """
-    try:
-        return array.reshape(shape)
-    except ValueError as exc:
-        raise InvalidInput(f"input {name!r} cannot have the shape {list(shape)}: {exc}") from exc
+    if not array.size and math.prod(size for size in shape if size) > MOST_EMPTY:
+        raise InvalidInput(f"input {name!r} is empty and cannot have the shape {list(shape)}: send smaller sizes")
+    return array.reshape(shape)
 
 
 def _strings_from_bytes(data: memoryview, count: int, name: str) -> Array:
     """Read strings, each behind its length of 4 bytes."""
-    strings = []
-    offset = 0
-    while offset < len(data):
-        left = len(data) - offset
-        if left < STRING_LENGTH.size:
+    strings: list[bytes] = []
+    offset, end = 0, len(data)
+    while offset < end and len(strings) <= count:
+        start = offset + STRING_LENGTH.size
+        if start > end:
             raise InvalidInput(
                 f"incomplete string length indicator for inference input {name!r}, expecting {STRING_LENGTH.size} bytes"
-                f" but only {left} bytes available"
+                f" but only {end - offset} bytes available"
             )
         (length,) = STRING_LENGTH.unpack_from(data, offset)
-        offset += STRING_LENGTH.size
-        if length > len(data) - offset:
+        offset = start + length
+        if offset > end:
             raise InvalidInput(
                 f"incomplete string data for inference input {name!r}, expecting string of length {length} but only"
-                f" {len(data) - offset} bytes available"
+                f" {end - start} bytes available"
             )
-        strings.append(bytes(data[offset : offset + length]))
-        offset += length
+        strings.append(bytes(data[start:offset]))
     if len(strings) != count:
+        found = f"{count + 1} or more" if len(strings) > count else len(strings)
         raise InvalidInput(
-            f"unexpected number of string elements {len(strings)} for inference input {name!r}, expecting {count}"
+            f"unexpected number of string elements {found} for inference input {name!r}, expecting {count}"
         )
     array: np.ndarray[Any, Any] = np.empty(count, dtype=object)
     array[:] = strings

@@ -35,6 +35,8 @@ def best_classes(scores: Array, count: int, output: str, task: Task) -> Array:
             "class result not available for output due to unsupported type"
             f" '{datatype(scores.dtype)}': leave 'classification' out for output {output!r}"
         )
+    if not scores.size:  # sorting takes memory for the other sizes, which may be anything
+        return np.empty((*scores.shape[:1], min(count, math.prod(scores.shape[1:])))[: scores.ndim], dtype=object)
     rows = scores.reshape(len(scores), math.prod(scores.shape[1:])) if scores.ndim > 1 else scores.reshape(-1)
     # Both turn the order around; -1 of an unsigned type would be its largest.
     keys = ~rows if rows.dtype.kind in "iu" else -rows.astype(np.float64)

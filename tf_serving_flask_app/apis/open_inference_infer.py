@@ -43,16 +43,23 @@ def create_blueprint(repository: Repository) -> Blueprint:
         """Tensors in and out, in JSON or as bytes behind it.
 
         The header `Inference-Header-Content-Length` says how many bytes of the body are JSON, where tensors follow
-        it; the answer has it too, where it has such tensors. With 0 the whole body is the model's one input.
+        it; the answer has it too, where it has such tensors. With 0 the whole body is the model's one input, which
+        may be a picture's file where the model is for pictures; the outputs then are bytes, or JSON where
+        `Accept: application/json` asks for that.
         """
         task = find_task(repository, name, version)
-        answer = answer_call(task, read_body(), request.headers.get(JSON_LENGTH_HEADER), request_context())
+        as_json = request.accept_mimetypes.best == "application/json"
+        answer = answer_call(
+            task, read_body(), request.headers.get(JSON_LENGTH_HEADER), request_context(), raw_to_json=as_json
+        )
         return response(answer)
 
     return blueprint
 
 
-def answer_call(task: Task, body: bytes, json_length: str | None, context: RequestContext) -> Answer:
+def answer_call(
+    task: Task, body: bytes, json_length: str | None, context: RequestContext, *, raw_to_json: bool = False
+) -> Answer:
     """Read a call, run the model, write its answer.
 
     Args:
@@ -60,6 +67,7 @@ def answer_call(task: Task, body: bytes, json_length: str | None, context: Reque
         body: the request's.
         json_length: the header that says how much of it is JSON.
         context: the request's.
+        raw_to_json: answer in JSON where the request has none that could ask for it.
 
     Raises:
         InvalidInput: the request does not fit the protocol or the model.
@@ -67,13 +75,13 @@ def answer_call(task: Task, body: bytes, json_length: str | None, context: Reque
     with context.stage("decode"):
         text, binary = split_body(body, json_length)
         if json_length is not None and not text:
-            asked = InferenceRequest(inputs=[], parameters=RequestParameters(binary_data_output=True))
+            asked = InferenceRequest(inputs=[], parameters=RequestParameters(binary_data_output=not raw_to_json))
             signature = task.model.signature()
             inputs = read_raw_input(binary, task, signature)
         else:
             asked = parse_request(InferenceRequest, text)
             signature = task.model.signature(asked.parameters.signature_name)
-            check_outputs(asked.outputs or (), signature.outputs, task.model.name)
+            check_outputs(asked.outputs, signature.outputs, task.model.name)
             inputs = read_inputs(asked.inputs, binary, task, signature)
     if asked.parameters.timeout:
         context.deadline = min(context.deadline, time.monotonic() + asked.parameters.timeout / 1e6)

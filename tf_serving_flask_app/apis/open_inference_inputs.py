@@ -9,9 +9,10 @@ import numpy as np
 
 from tf_serving_flask_app.apis.open_inference_binary import array_from_bytes, reshaped
 from tf_serving_flask_app.apis.open_inference_datatypes import BINARY_ONLY, datatype, is_sendable, wire_shape
-from tf_serving_flask_app.apis.open_inference_metadata import takes_batches
 from tf_serving_flask_app.apis.open_inference_types import RequestInput
+from tf_serving_flask_app.apis.validation import shown
 from tf_serving_flask_app.errors import InvalidInput
+from tf_serving_flask_app.images import is_picture
 from tf_serving_flask_app.tasks.base import Task
 from tf_serving_flask_app.tensors import Array, Signature, TensorInfo, Tensors, array_from_json
 
@@ -35,23 +36,24 @@ def read_inputs(sent: Sequence[RequestInput], binary: memoryview, task: Task, si
         info = _expected(each, task, signature)
         shape = tuple(each.shape)
         _check_carriers(each)
-        if each.binary_size is None:
+        size = each.parameters.binary_data_size
+        if size is None:
             arrays[each.name] = _from_json(each, info)
             continue
-        if each.binary_size > len(binary):
+        if size > len(binary):
             raise InvalidInput(
-                f"unexpected size for input {each.name!r}, expecting {each.binary_size - len(binary)} additional bytes"
-                f" for model {model!r}"
+                f"unexpected size for input {each.name!r}, expecting {size - len(binary)} additional bytes for"
+                f" model {model!r}"
             )
-        arrays[each.name] = array_from_bytes(binary[: each.binary_size], info, shape, model)
-        binary = binary[each.binary_size :]
+        arrays[each.name] = array_from_bytes(binary[:size], info, shape, model)
+        binary = binary[size:]
     if len(binary):
         raise InvalidInput(f"unexpected additional input data for model {model!r}: {len(binary)} bytes")
     return arrays
 
 
 def read_raw_input(data: memoryview, task: Task, signature: Signature) -> Tensors:
-    """Make an array of a body that is nothing but the model's one input; of strings, the body is one.
+    """Make an array of a body that is nothing but the model's one input; a string or an encoded picture is one item.
 
     Raises:
         InvalidInput: the model has several inputs, its shape cannot be told from the number of bytes, or they do not
@@ -66,13 +68,19 @@ def read_raw_input(data: memoryview, task: Task, signature: Signature) -> Tensor
     [(name, info)] = signature.inputs.items()
     if not is_sendable(info.dtype):
         raise InvalidInput(f"input {name!r} of model {model!r} is of a type that cannot be sent: {info.type_name}")
+    if task.takes_pictures(name) and is_picture(data):
+        return {name: _one_string(data)}
     if info.dtype == object:
         if any(size not in (None, 1) for size in info.shape or ()):
             raise InvalidInput(f"For BYTES datatype raw input {name!r}, the model must have input shape [1]")
-        array = np.empty(1, dtype=object)
-        array[0] = bytes(data)
-        return {name: array.reshape([1] * (1 if info.shape is None else len(info.shape)))}
-    return {name: array_from_bytes(data, info, _raw_shape(data, info, takes_batches(signature)), model)}
+        return {name: _one_string(data).reshape([1] * (1 if info.shape is None else len(info.shape)))}
+    return {name: array_from_bytes(data, info, _raw_shape(data, info, task), model)}
+
+
+def _one_string(data: memoryview) -> Array:
+    array = np.empty(1, dtype=object)
+    array[0] = bytes(data)
+    return array
 
 
 def _check_names(names: Sequence[str], signature: Signature, model: str) -> None:
@@ -81,7 +89,7 @@ def _check_names(names: Sequence[str], signature: Signature, model: str) -> None
             raise InvalidInput(f"input {name!r} already exists in request")
         if name not in signature.inputs:
             wanted = ", ".join(map(repr, signature.inputs)) or "no inputs"
-            raise InvalidInput(f"unexpected inference input {name!r} for model {model!r}, which takes {wanted}")
+            raise InvalidInput(f"unexpected inference input {shown(name)} for model {model!r}, which takes {wanted}")
     missing = [name for name in signature.inputs if name not in names]
     if missing:
         raise InvalidInput(
@@ -98,7 +106,7 @@ def _expected(sent: RequestInput, task: Task, signature: Signature) -> TensorInf
         return TensorInfo(sent.name, np.dtype(object), None)
     if sent.datatype != wanted or not is_sendable(info.dtype):
         raise InvalidInput(
-            f"inference input {sent.name!r} data-type is {sent.datatype!r}, but model {task.model.name!r} expects"
+            f"inference input {sent.name!r} data-type is {shown(sent.datatype)}, but model {task.model.name!r} expects"
             f" {wanted!r}"
         )
     if not info.accepts_shape(tuple(sent.shape)):
@@ -111,9 +119,9 @@ def _expected(sent: RequestInput, task: Task, signature: Signature) -> TensorInf
 
 def _check_carriers(sent: RequestInput) -> None:
     """Refuse an input whose values come in no way, or in several."""
-    if sent.parameters is not None and sent.parameters.shared_memory_region is not None:
+    if sent.parameters.shared_memory_region is not None:
         raise InvalidInput(f"input {sent.name!r}: shared memory is not supported; send the values")
-    if (sent.data is None) == (sent.binary_size is None):
+    if (sent.data is None) == (sent.parameters.binary_data_size is None):
         found = "no field is set" if sent.data is None else "set 'data' 'binary_data_size'"
         raise InvalidInput(
             "Input must set only one of the following fields: 'data', 'binary_data_size' in 'parameters'. But"
@@ -138,18 +146,24 @@ def _from_json(sent: RequestInput, info: TensorInfo) -> Array:
     return reshaped(array, tuple(sent.shape), sent.name)
 
 
-def _raw_shape(data: memoryview, info: TensorInfo, batched: bool) -> tuple[int, ...]:
-    """Work out a tensor's shape from its size; a batch is of one where another length is open too."""
+def _raw_shape(data: memoryview, info: TensorInfo, task: Task) -> tuple[int, ...]:
+    """Work out a tensor's shape from its size; where a batch and another length are open, the batch is of one."""
     shape: list[int | None] = list(info.shape) if info.shape is not None else [None, None]
-    if batched and shape.count(None) > 1:
-        shape[0] = 1
+    if info.shape and shape.count(None) > 1:
+        shape[0] = shape[0] or 1
     if shape.count(None) > 1:
         raise InvalidInput(
             f"The shape of the raw input {info.name!r} can not be deduced because there are more than one"
             " variable-sized dimension"
         )
     row = math.prod(size for size in shape if size is not None) * info.dtype.itemsize
-    return tuple(len(data) // max(row, 1) if size is None else size for size in shape)
+    if None in shape and len(data) % (row or 1):
+        raise InvalidInput(
+            f"input byte size mismatch for input {info.name!r} for model {task.model.name!r}. Expected {info}, which is"
+            f" a multiple of {row} bytes{', or an encoded picture' if task.takes_pictures(info.name) else ''}; got"
+            f" {len(data)}"
+        )
+    return tuple(len(data) // (row or 1) if size is None else size for size in shape)
 
 
 def _short(shape: Sequence[int]) -> str:

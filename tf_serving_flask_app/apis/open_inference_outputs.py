@@ -12,6 +12,7 @@ from tf_serving_flask_app.apis.open_inference_binary import array_to_bytes
 from tf_serving_flask_app.apis.open_inference_classification import best_classes
 from tf_serving_flask_app.apis.open_inference_datatypes import BINARY_ONLY, datatype, is_sendable
 from tf_serving_flask_app.apis.open_inference_types import InferenceRequest, RequestOutput
+from tf_serving_flask_app.apis.validation import shown
 from tf_serving_flask_app.errors import InvalidInput
 from tf_serving_flask_app.tasks.base import Task
 from tf_serving_flask_app.tensors import Array, Tensors, array_to_json
@@ -43,7 +44,7 @@ def check_outputs(wanted: Collection[RequestOutput], known: Collection[str], mod
         names.add(output.name)
         if output.name not in known:
             raise InvalidInput(
-                f"unexpected inference output {output.name!r} for model {model!r}, which has"
+                f"unexpected inference output {shown(output.name)} for model {model!r}, which has"
                 f" {', '.join(map(repr, known))}"
             )
         if output.parameters.shared_memory_region is not None:
@@ -57,7 +58,7 @@ def write_answer(request: InferenceRequest, outputs: Tensors, task: Task) -> Ans
         InvalidInput: an output has no form of that kind.
     """
     described = []
-    tensors: list[bytes | memoryview] = []
+    tensors: list[bytearray | memoryview] = []
     for wanted in request.outputs or [RequestOutput(name=name) for name in outputs]:
         parameters = wanted.parameters
         if wanted.name not in outputs:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from tf_serving_flask_app.apis.validation import Record, validate
-from tf_serving_flask_app.errors import InvalidInput
+from tf_serving_flask_app.apis.validation import Record, shown, validate
+from tf_serving_flask_app.entries import VersionStatus
+from tf_serving_flask_app.errors import InvalidInput, VersionNotFound
 from tf_serving_flask_app.json_arrays import parse_json
 from tf_serving_flask_app.repository import Repository
 from tf_serving_flask_app.tasks.base import Task
@@ -40,6 +42,24 @@ def find_task(repository: Repository, name: str, version: str | None) -> Task:
     return repository.find(name, Task, version=version_number(version))
 
 
+def statuses_of(repository: Repository, name: str, version: str | None) -> Sequence[VersionStatus]:
+    """The states of a model's versions, or of the one that is named.
+
+    Raises:
+        InvalidInput: the version is no number.
+        ModelNotFound: there is no such model.
+        VersionNotFound: it has no such version.
+    """
+    number = version_number(version)
+    statuses = repository.status(name)
+    if number is None:
+        return statuses
+    found = [status for status in statuses if status.version == str(number)]
+    if not found:
+        raise VersionNotFound(f"Model {name!r} does not serve version {number}.", name, number)
+    return found
+
+
 def version_number(text: str | None) -> int | None:
     """Read a version in a path.
 
@@ -50,6 +70,6 @@ def version_number(text: str | None) -> int | None:
         return None
     if not VERSION.fullmatch(text):
         raise InvalidInput(
-            f"failed to get model version from specified version string {text!r}, version should be a whole number"
+            f"failed to get model version from specified version string {shown(text)}, version should be a whole number"
         )
     return int(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, WithJsonSchema, model_validator
 
 MOST_DIMENSIONS = 64
 """As many as NumPy's arrays have."""
@@ -24,13 +24,18 @@ Shape = Annotated[
 Data = Annotated[Any, WithJsonSchema({"type": "array", "items": {}})]
 """A tensor's values, nested or flat, row by row: numbers, booleans or strings. Not validated value by value here."""
 
-Flag = bool | None
 Size = Annotated[int, Field(ge=0)] | None
 
 
 class _Record(BaseModel):
     # Clients add keys of their own, and newer versions of the protocol may; they change nothing.
     model_config = ConfigDict(strict=True, extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, data: Any) -> Any:
+        """Take null as what is left out: some clients write it."""
+        return {name: value for name, value in data.items() if value is not None} if isinstance(data, dict) else data
 
 
 class _Parameters(_Record):
@@ -52,19 +57,14 @@ class RequestInput(_Record):
     datatype: str = Field(
         description="As the model's metadata says: BOOL, UINT8 to UINT64, INT8 to INT64, FP16 to FP64, BF16, BYTES."
     )
-    parameters: InputParameters | None = None
+    parameters: InputParameters = InputParameters()
     data: Data = None
-
-    @property
-    def binary_size(self) -> int | None:
-        """The bytes of the tensor behind the JSON, if it is there."""
-        return self.parameters.binary_data_size if self.parameters else None
 
 
 class OutputParameters(_Parameters):
     """How an output is wanted."""
 
-    binary_data: Flag = Field(None, description="Behind the JSON; left out: as `binary_data_output` says.")
+    binary_data: bool | None = Field(None, description="Behind the JSON; left out: as `binary_data_output` says.")
     classification: Size = Field(None, description="As the best k classes, strings of `value:index[:label]`.")
     shared_memory_region: Any = Field(None, description="Not supported.")
 
@@ -103,9 +103,9 @@ class InferenceRequest(_Record):
 
     id: str | None = Field(None, description="Comes back in the answer.")
     parameters: RequestParameters = RequestParameters()
-    inputs: list[RequestInput]
-    outputs: list[RequestOutput] | None = Field(
-        None, description="Which outputs, and in which order; left out or empty: all."
+    inputs: Annotated[list[RequestInput], FailFast()]
+    outputs: Annotated[list[RequestOutput], FailFast()] = Field(
+        [], description="Which outputs, and in which order; left out or empty: all."
     )
 
 

@@ -42,7 +42,7 @@ def test_requests_and_their_stages_are_summed_up(client: ClosingClient) -> None:
     began = time.time()
     for _ in range(3):
         client.post("/classify", data=picture("red"), content_type="image/png")
-    (stats,) = client.get("/v2/models/colors/versions/1/stats").get_json()["model_stats"]
+    (stats,) = client.get("/v2/models/colors/versions/01/stats").get_json()["model_stats"]
     inference, (batch,) = stats["inference_stats"], stats["batch_stats"]
     computed = ("compute_input", "compute_infer", "compute_output")
 
@@ -76,8 +76,8 @@ def test_without_a_name_all_models_are_listed(client: ClosingClient) -> None:
         ("nothing", 404, "Request for unknown model: 'nothing' is not found"),
         ("nothing/versions/1", 404, "Request for unknown model: 'nothing' is not found"),
         ("half/versions/9", 404, "Request for unknown model: 'half' version 9 is not found"),
-        ("half/versions/one", 400, "The version of model 'half' must be a whole number, not 'one'."),
-        ("half/versions/" + "9" * 5000, 400, "must be a whole number"),
+        ("half/versions/one", 400, "specified version string 'one', version should be a whole number"),
+        ("half/versions/" + "9" * 5000, 400, "version should be a whole number"),
     ],
 )
 def test_what_is_not_there_is_told_as_triton_does(client: ClosingClient, path: str, status: int, error: str) -> None:

@@ -1,18 +1,16 @@
-"""`/v2/models/stats`: Triton's statistics extension of the Open Inference Protocol.
+"""The statistics extension: what the models have done so far.
 
-The format is that of https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_statistics.md.
+https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_statistics.md
 """
 
 from __future__ import annotations
-
-import re
 
 from flask import Blueprint, Response
 from pydantic import BaseModel, Field
 
 from tf_serving_flask_app.apis.documentation import Operation, documented
+from tf_serving_flask_app.apis.open_inference_requests import TAG, statuses_of
 from tf_serving_flask_app.apis.wire import json_response
-from tf_serving_flask_app.errors import InvalidInput, ModelNotFound, VersionNotFound
 from tf_serving_flask_app.metrics import Metrics, ModelStatistics, Spent
 from tf_serving_flask_app.repository import Repository
 
@@ -64,43 +62,28 @@ class ModelStatisticsAnswer(BaseModel):
     model_stats: list[ModelStatisticsEntry]
 
 
-VERSION = re.compile("[0-9]{1,18}")
-
-OPERATION = Operation(
-    "What the models have done so far, in all worker processes",
-    "Open Inference Protocol",
-    answers={200: ModelStatisticsAnswer},
-)
-
-
 def create_blueprint(repository: Repository, metrics: Metrics) -> Blueprint:
-    """Make the routes; errors are worded as Triton words them."""
+    """Make the routes."""
     blueprint = Blueprint("statistics", __name__)
 
-    @blueprint.get("/v2/models/stats")
-    @blueprint.get("/v2/models/<name>/stats")
-    @blueprint.get("/v2/models/<name>/versions/<version>/stats")
-    @documented(OPERATION)
+    @blueprint.get("/models/stats")
+    @blueprint.get("/models/<name>/stats")
+    @blueprint.get("/models/<name>/versions/<version>/stats")
+    @documented(
+        Operation(
+            "What the models have done so far, in all worker processes", TAG, answers={200: ModelStatisticsAnswer}
+        )
+    )
     def stats(name: str | None = None, version: str | None = None) -> Response:
         wanted = [
             (model, status.version)
             for model in (repository.names() if name is None else [name])
-            for status in repository.status(model)
-            if status.state != "END" and version in (None, status.version)
+            for status in statuses_of(repository, model, version)
+            if status.state != "END"
         ]
-        if name is not None and version is not None and not wanted:
-            if not VERSION.fullmatch(version):
-                raise InvalidInput(f"The version of model {name!r} must be a whole number, not {version[:60]!r}.")
-            raise VersionNotFound(
-                f"Request for unknown model: '{name}' version {version} is not found", name, int(version)
-            )
         known = metrics.model_statistics()
         entries = [entry(*each, known.get(each, ModelStatistics())) for each in wanted]
         return json_response(ModelStatisticsAnswer(model_stats=entries).model_dump())
-
-    @blueprint.errorhandler(ModelNotFound)
-    def unknown_model(error: ModelNotFound) -> Response:
-        return json_response({"error": f"Request for unknown model: '{error.name}' is not found"}, 404)
 
     return blueprint
 
