@@ -72,11 +72,33 @@ def test_a_picture_is_sent_as_a_file_and_never_as_json(client: FlaskClient) -> N
     assert body["multipart/form-data"]["schema"]["properties"]["image"]["format"] == "binary"
 
 
+@pytest.mark.parametrize(
+    ("outputs", "fits"),
+    [
+        ([{"name": "scores", "datatype": "FP32", "shape": [1, 3], "data": [1, 0.5, None]}], True),
+        ([{"name": "scores", "datatype": "BYTES", "shape": [1, 1], "data": ["1.000000:0:red"]}], True),
+        ([{"name": "scores", "datatype": "FP32", "shape": [1, 3], "parameters": {"binary_data_size": 12}}], True),
+        ([{"name": "scores", "datatype": "FP64", "shape": [1, 3], "data": [1, 0, 0]}], False),
+        ([{"name": "scores", "datatype": "FP32", "shape": [1, 3], "data": ["1"]}], False),
+        ([{"name": "other", "datatype": "FP32", "shape": [1, 3], "data": [1, 0, 0]}], False),
+    ],
+)
+def test_the_answer_of_a_model_is_told_with_its_own_outputs(
+    client: FlaskClient, outputs: list[Json], fits: bool
+) -> None:
+    operation = client.get("/openapi.json").get_json()["paths"]["/v2/models/colors/infer"]["post"]
+    schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
+
+    assert jsonschema_rs.is_valid(schema, {"model_name": "colors", "model_version": "1", "outputs": outputs}) is fits
+
+
 def test_what_a_hook_answers_is_not_told(make_app: MakeApp) -> None:
     app = make_app({**HALF, "postprocess": f"{__name__}:rename"})
     document = app.test_client().get("/openapi.json").get_json()
     answer = app.test_client().post("/predict/half", json={"x": [4]})
+    inferred = document["paths"]["/v2/models/half/infer"]["post"]["responses"]["200"]["content"]["application/json"]
 
+    assert inferred["schema"] == {"$ref": "#/components/schemas/InferenceResponse"}
     assert answer.get_json() == {"renamed": [4.0]}
     check_answer(document, "post", "/predict/half", 200, answer.get_json())
 

@@ -17,7 +17,8 @@ from tests.conftest import COLORS, ECHO, HALF, MakeApp
 from tests.pictures import picture
 from tests.test_detection import DETECTOR, scene
 from tf_serving_flask_app import __version__
-from tf_serving_flask_app.apis.documentation import operation_of
+from tf_serving_flask_app.apis.documentation import PICTURE, operation_of
+from tf_serving_flask_app.apis.openapi import SECTIONS
 
 Json = dict[str, Any]
 
@@ -63,6 +64,26 @@ def test_the_document_is_valid(document: Json) -> None:
     assert list(OpenAPIV31SpecValidator(document).iter_errors()) == []
 
 
+def test_the_loaded_models_come_first_and_then_the_routes_short_before_long(document: Json) -> None:
+    sections, paths = [tag["name"] for tag in document["tags"]], list(document["paths"])
+
+    assert sections == ["Model half", "Model colors", "Model echo", "Model bright", *SECTIONS]
+    assert paths[0] == "/predict/half"
+    assert paths.index("/v2/models/{name}") < paths.index("/v2/models/{name}/versions/{version}")
+    assert paths[paths.index("/") :] == sorted(paths[paths.index("/") :])
+
+
+@pytest.mark.parametrize("url", ["/classify", "/detect"])
+def test_what_the_page_fills_a_form_with_is_answered(client: FlaskClient, document: Json, url: str) -> None:
+    schema = document["paths"][url]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    fields = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]["properties"]
+    filled = {name: field["examples"][0] for name, field in fields.items() if name != "file"}
+    response = client.post(url, data={**filled, "file": (io.BytesIO(picture()), "p.png")})
+
+    assert response.status_code == 200
+    check_answer(document, "post", url, 200, response.get_json())
+
+
 def test_every_operation_has_a_summary_an_id_of_its_own_and_a_section_that_exists(document: Json) -> None:
     sections = [tag["name"] for tag in document["tags"]]
     found = list(operations(document))
@@ -106,6 +127,7 @@ def test_below_a_prefix_the_routes_are_where_the_prefix_is(client: FlaskClient) 
         ("post", "/detect?min_confidence=0.1", "/detect", {"data": scene(), "content_type": "image/png"}, 200),
         ("post", "/detect?min_confidence=2", "/detect", {"data": scene(), "content_type": "image/png"}, 400),
         ("post", "/imageDetection", "/imageDetection", {"json": {"image": ENCODED, "threshold": 0.1}}, 200),
+        ("post", "/imageDetection", "/imageDetection", {"json": {"image": PICTURE, "threshold": 0.5}}, 200),
         ("get", "/v1/models", "/v1/models", {}, 200),
         ("get", "/v1/models/half", "/v1/models/{name}", {}, 200),
         ("get", "/v1/models/half/versions/1", "/v1/models/{name}/versions/{version}", {}, 200),

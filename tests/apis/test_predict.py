@@ -44,6 +44,12 @@ def test_a_form_is_answered(client: FlaskClient, fields: dict[str, str], answer:
     assert (urlencoded.status_code, urlencoded.data) == (200, answer)
 
 
+def test_an_empty_name_of_the_model_is_none(make_app: MakeApp) -> None:
+    response = make_app(HALF).test_client().post("/predict", data={"modelname": "", "x": "4"})
+
+    assert (response.status_code, response.json) == (200, {"y": 4.0})
+
+
 @pytest.mark.parametrize(("value", "answer"), [(4, {"y": 4.0}), ([4], {"y": [4.0]}), ([4, 5], {"y": [4.0, 4.5]})])
 def test_a_json_object_is_answered(client: FlaskClient, value: Any, answer: dict[str, Any]) -> None:
     response = client.post("/predict/half", json={"x": value})

@@ -30,18 +30,20 @@ class Browser:
 
     def __init__(self, driver: Chrome) -> None:
         self.driver = driver
+        self._requested: list[str] = []
 
     def complaints(self) -> list[str]:
         """What the console has of warnings and errors."""
         return [entry["message"] for entry in self.driver.get_log("browser")]  # type: ignore[no-untyped-call]
 
     def requested(self) -> list[str]:
-        """The addresses on a network that were asked for since the last call."""
+        """The addresses on a network that were asked for so far."""
         entries = self.driver.get_log("performance")  # type: ignore[no-untyped-call]
         messages = [json.loads(entry["message"])["message"] for entry in entries]
         sent = [each["params"] for each in messages if each["method"] == "Network.requestWillBeSent"]
         addresses = [each["request"]["url"] for each in sent]
-        return [each for each in addresses if urlsplit(each).scheme not in ("data", "blob", "chrome")]
+        self._requested += [each for each in addresses if urlsplit(each).scheme not in ("data", "blob", "chrome")]
+        return self._requested
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import time
 from typing import Annotated, Any
 
 from flask import Blueprint, Response
-from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from tf_serving_flask_app.apis.documentation import Operation, documented
+from tf_serving_flask_app.apis.documentation import PICTURE, Operation, documented
 from tf_serving_flask_app.apis.parameters import ModelName, ModelQuery, Share
 from tf_serving_flask_app.apis.uploads import RAW_BODIES, TO_PAGE, PictureForm, lead_to_page, read_picture
 from tf_serving_flask_app.apis.validation import read_json
@@ -48,6 +48,8 @@ class DetectForm(PictureForm, DetectOptions):
 
 class ImageDetectionRequest(BaseModel):
     """A picture in JSON."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"image": PICTURE, "threshold": 0.5}]})
 
     model_name: ModelName = None
     threshold: MinConfidence = None

@@ -13,6 +13,9 @@ View = TypeVar("View", bound=Callable[..., Any])
 Binary = Annotated[bytes, WithJsonSchema({"type": "string", "format": "binary"})]
 """A body, or a file of a form, that is bytes and not text."""
 
+PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mP4z8AAAAMBAQD3A0FDAAAAAElFTkSuQmCC"
+"""A PNG of one red pixel in base64, for examples."""
+
 
 @dataclass(frozen=True)
 class Operation:
@@ -20,7 +23,7 @@ class Operation:
 
     Attributes:
         summary: one line.
-        tag: the group it is shown in: ``Pictures``, ``TensorFlow Serving``, ``Open Inference Protocol``...
+        tag: the section it is shown in, one of ``openapi.SECTIONS``.
         body: media type -> the type that validates such a body; pydantic describes it, examples included. A form is
             a model with a field a form field, ``Binary`` where that is a file.
         body_required: False where a request may come without a body.

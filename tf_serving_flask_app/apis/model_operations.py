@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from tf_serving_flask_app.apis.documentation import answer
+from tf_serving_flask_app.apis.documentation import PICTURE, answer
 from tf_serving_flask_app.apis.open_inference_datatypes import BINARY_ONLY, datatype, is_sendable
 from tf_serving_flask_app.apis.tensor_schemas import (
     Json,
@@ -28,9 +28,9 @@ from tf_serving_flask_app.tasks.base import Task
 from tf_serving_flask_app.tensors import PREDICT_METHOD, Signature, TensorInfo
 
 STRINGS = np.dtype(object)
-ENCODED: Json = {"$ref": "#/components/schemas/EncodedBytes"}
-PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mP4z8AAAAMBAQD3A0FDAAAAAElFTkSuQmCC"
-"""A PNG of one red pixel."""
+SCHEMAS = "#/components/schemas"
+ENCODED: Json = {"$ref": f"{SCHEMAS}/EncodedBytes"}
+BINARY: Json = {"type": "string", "format": "binary", "description": "As JSON, with the outputs' bytes behind it."}
 
 
 def predict_operation(task: Task, signature: Signature) -> Json:
@@ -109,7 +109,8 @@ def tensorflow_serving_operation(task: Task, chosen: Signature | None) -> Json:
         for key, schema, value in _forms(task, signature):
             body = record_schema({"signature_name": {"const": signature.name}, key: schema})
             bodies.append(body | {"required": [key]} if signature is chosen else body)
-            examples[f"{signature.name}, {key}"] = {"value": {"signature_name": signature.name, key: value}}
+            named = {} if signature is chosen else {"signature_name": signature.name}
+            examples[f"{signature.name}, {key}"] = {"value": {**named, key: value}}
         answers += _form_answers(signature)
     shown = [info for each in signatures for info in each.inputs.values() if not task.takes_pictures(info.name)]
     return {
@@ -178,31 +179,81 @@ def infer_operation(task: Task, signature: Signature) -> Json:
     pictures = [info.name for info in inputs if task.takes_pictures(info.name)]
     sent = [_tensor(info.name, datatype(info.dtype), info.shape, _data(info)) for info in inputs]
     sent += [_tensor(name, datatype(STRINGS), (None,), {"type": "array", "items": ENCODED}) for name in pictures]
+    wanted = {"name": {"enum": list(signature.outputs)}, "parameters": {"$ref": f"{SCHEMAS}/OutputParameters"}}
     body = {
         "type": "object",
         "properties": {
             "id": {"type": "string"},
+            "parameters": {"type": "object", "properties": {"binary_data_output": {"type": "boolean"}}},
             "inputs": {"type": "array", "items": {"anyOf": sent}, "minItems": len(inputs), "maxItems": len(inputs)}
             if sent
             else {"type": "array", "maxItems": 0},
+            "outputs": {
+                "description": "Left out or empty: all.",
+                "type": "array",
+                "items": {"type": "object", "properties": wanted, "required": ["name"]},
+            },
         },
         "required": ["inputs"],
     }
+    answers = {"application/json": _infer_answer(task, signature), "application/octet-stream": BINARY}
+    return {
+        "summary": f"Call {task.model.name} by the Open Inference Protocol",
+        "description": "" if pictures else _note(inputs),
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": body, "examples": _infer_examples(task, signature, pictures)}},
+        },
+        "responses": {"200": answer("OK", answers)},
+    }
+
+
+def _infer_examples(task: Task, signature: Signature, pictures: list[str]) -> Json:
     examples: Json = {}
     if pictures:
         values = [
             {"name": name, "shape": [1], "datatype": datatype(STRINGS), "data": [{"b64": PICTURE}]} for name in pictures
         ]
         examples["a picture"] = {"value": {"inputs": values}}
+        labelled = [name for name in signature.outputs if task.class_label(name, 0) is not None]
+        if labelled:
+            best = [{"name": name, "parameters": {"classification": 3}} for name in labelled]
+            examples["a picture, its best classes"] = {"value": {"inputs": values, "outputs": best}}
+    inputs = signature.inputs.values()
     if not pictures or all(map(is_small, inputs)):
         examples["tensors"] = {"value": {"inputs": [_tensor_example(info) for info in inputs]}}
-    answered = {"application/json": {"$ref": "#/components/schemas/InferenceResponse"}}
-    return {
-        "summary": f"Call {task.model.name} by the Open Inference Protocol",
-        "description": "" if pictures else _note(inputs),
-        "requestBody": {"required": True, "content": {"application/json": {"schema": body, "examples": examples}}},
-        "responses": {"200": answer("OK", answered)},
+    return examples
+
+
+def _infer_answer(task: Task, signature: Signature) -> Json:
+    """Describe the answer: each output as itself, or as its best classes; a hook may make others of them."""
+    if task.model.spec.postprocess:
+        return {"$ref": f"{SCHEMAS}/InferenceResponse"}
+    outputs = []
+    for info in signature.outputs.values():
+        for kind in dict.fromkeys([info.dtype, STRINGS]):
+            flat = {"type": "string"} if kind == STRINGS else answer_schema(replace(info, shape=()))
+            outputs.append(
+                {
+                    "description": str(info) if kind == info.dtype else f"The best classes of {info.name}",
+                    "type": "object",
+                    "properties": {
+                        "name": {"const": info.name},
+                        "datatype": {"const": datatype(kind)},
+                        "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
+                        "parameters": {"type": "object"},
+                        "data": {"type": "array", "items": flat},
+                    },
+                    "required": ["name", "datatype", "shape"],
+                }
+            )
+    properties: Json = {
+        "id": {"type": "string"},
+        "model_name": {"const": task.model.name},
+        "model_version": {"type": "string"},
+        "outputs": {"type": "array", "items": {"anyOf": outputs}},
     }
+    return {"type": "object", "properties": properties, "required": ["model_name", "model_version", "outputs"]}
 
 
 def _data(info: TensorInfo) -> Json:

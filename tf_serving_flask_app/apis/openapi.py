@@ -36,8 +36,16 @@ Models over HTTP: pictures in and labels or boxes out, or tensors in and out.
 Every answer has the header `X-Request-Id`: the request's own, if it sent a sane one. `X-Request-Timeout-Ms` of a
 request shortens its deadline. Every error is `{"error": "one sentence that says what to change"}`.
 
-Each model that is loaded now has a section of its own, with its real names, types and shapes.
+First come the models that are loaded now, each with its real names, types and shapes; then the routes of all models.
 """
+SECTIONS = {
+    "Pictures": "A picture in, labels or boxes out. Of several models that fit, the request names one.",
+    "Predict": "Any model, with a form or a JSON object of its inputs.",
+    "TensorFlow Serving": "Its REST API, and KServe's V1 beside it, for the clients that speak these.",
+    "Open Inference Protocol": "KServe's V2, with Triton's extensions, for the clients that speak these.",
+    "Server": "What is served, and how it fares.",
+}
+"""The sections of the routes, in the order in which they are shown."""
 
 
 def create_blueprint(repository: Repository) -> Blueprint:
@@ -60,21 +68,24 @@ def describe(app: Flask, repository: Repository, prefix: str = "") -> Json:
         repository: whose models.
         prefix: the path below which the app is reached.
     """
-    routes = list(documented_routes(app))
+    routes = sorted(documented_routes(app), key=lambda route: route.path)
     schemas, definitions = _schemas(routes)
-    paths: Json = {}
+    models = list(describe_models(repository, app.url_map))
+    paths: Json = {
+        path: {"post": operation | {"responses": operation["responses"] | ERRORS}}
+        for model in models
+        for path, operation in model.operations.items()
+    }
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas, definitions)
-    tags = [{"name": name} for name in dict.fromkeys(route.operation.tag for route in routes)]
-    for section in describe_models(repository, app.url_map):
-        tags.append(section.tag)
-        for path, operation in section.operations.items():
-            paths[path] = {"post": operation | {"responses": operation["responses"] | ERRORS}}
     return {
         "openapi": "3.1.0",
         "info": {"title": "tf_serving_flask_app", "version": __version__, "description": ABOUT},
         "servers": [{"url": prefix or "/"}],
-        "tags": tags,
+        "tags": [
+            *(model.tag for model in models),
+            *({"name": name, "description": text} for name, text in SECTIONS.items()),
+        ],
         "paths": paths,
         "components": {
             "schemas": definitions | {"EncodedBytes": ENCODED_BYTES},
@@ -119,7 +130,7 @@ def _error_answer(description: str) -> Json:
 
 
 def documented_routes(app: Flask) -> Iterator[Route]:
-    """List the app's routes that have a documentation, in the order in which they were made."""
+    """List the app's routes that have a documentation."""
     for rule in app.url_map.iter_rules():
         view = app.view_functions[rule.endpoint]
         operation = operation_of(view)

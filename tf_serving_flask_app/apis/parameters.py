@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 
 from tf_serving_flask_app.apis.validation import shown
 
-ModelName = Annotated[str | None, Field(description="The model's name; may be left out where one model fits.")]
+ModelName = Annotated[
+    str | None,
+    WithJsonSchema({"type": "string", "examples": [""]}),
+    Field(description="The model's name; may be left out, or empty, where one model fits."),
+]
+"""Its example is what Swagger UI fills a form with, so that a form that nobody has touched is answered."""
 
 
 class ModelPath(BaseModel):
@@ -37,5 +42,9 @@ def _share(value: Any) -> float | None:
     return share
 
 
-Share = Annotated[Annotated[float, Field(ge=0, le=1)] | None, BeforeValidator(_share)]
+Share = Annotated[
+    float | None,
+    BeforeValidator(_share),
+    WithJsonSchema({"type": "number", "minimum": 0, "maximum": 1, "examples": [0.5]}),
+]
 """A score to compare with, as a form or a JSON body has it; None where there is none."""

@@ -20,7 +20,9 @@ class PredictFields(BaseModel):
     The model's own signature says which inputs these are: see its section.
     """
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(
+        extra="allow", json_schema_extra={"examples": [{"modelname": "half_plus_two", "x": [1, 5]}]}
+    )
 
     modelname: ModelName = None
 
@@ -49,7 +51,7 @@ def create_blueprint(repository: Repository) -> Blueprint:
         fields = _fields()
         named = name or request.args.get("modelname") or None
         if named is None and isinstance(fields.get("modelname"), str):
-            named = str(fields.pop("modelname"))
+            named = str(fields.pop("modelname")) or None
         task = repository.find(named, Task)
         return json_response(task.predict(fields, request_context()))
 
