@@ -70,7 +70,7 @@ def test_the_loaded_models_come_first_and_then_the_routes_short_before_long(docu
     assert sections == ["Model half", "Model colors", "Model echo", "Model bright", *SECTIONS]
     assert paths[0] == "/predict/half"
     assert paths.index("/v2/models/{name}") < paths.index("/v2/models/{name}/versions/{version}")
-    assert paths[paths.index("/") :] == sorted(paths[paths.index("/") :])
+    assert paths.index("/v1/models/{name}:predict") < paths.index("/v1/models/{name}/versions/{version}:predict")
 
 
 @pytest.mark.parametrize("url", ["/classify", "/detect"])
