@@ -17,6 +17,7 @@ from tests.conftest import COLORS, ECHO, HALF
 from tests.live.server import wait_until
 from tests.numpy_backends import HalfPlusTwo, write_version
 from tf_serving_flask_app import repository as repository_module
+from tf_serving_flask_app.context import RequestContext
 from tf_serving_flask_app.cores import usable_cores
 from tf_serving_flask_app.errors import (
     ConfigurationError,
@@ -258,6 +259,13 @@ def test_a_model_is_found_by_name_or_as_the_only_one_that_fits(
     make: MakeRepository, name: str | None, kind: type[Task], found: str
 ) -> None:
     assert make(HALF, COLORS, ECHO).find(name, kind).model.name == found
+
+
+def test_the_model_that_is_found_is_named_in_the_requests_context(make: MakeRepository) -> None:
+    repository, context = make({**HALF, "version": 7}), RequestContext("id", 0.0)
+    repository.find("half", Task, context=context)
+
+    assert (context.model_name, context.model_version) == ("half", "7")
 
 
 @pytest.mark.parametrize(

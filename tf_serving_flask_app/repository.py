@@ -10,6 +10,7 @@ from threading import Event, Thread
 from typing import TypeVar, cast
 
 from tf_serving_flask_app.backends import backend_class
+from tf_serving_flask_app.context import RequestContext
 from tf_serving_flask_app.control import Control, Wish, read_wishes
 from tf_serving_flask_app.entries import Entry, RemoteEntry, VersionStatus
 from tf_serving_flask_app.errors import ConfigurationError, InvalidInput, ModelNotFound, NotFound, ServingError
@@ -142,7 +143,13 @@ class Repository:
         return self._entry(name).statuses()
 
     def find(
-        self, name: str | None, kind: type[AnyTask], *, version: int | None = None, label: str | None = None
+        self,
+        name: str | None,
+        kind: type[AnyTask],
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        context: RequestContext | None = None,
     ) -> AnyTask:
         """Find a model for a route; the name may be left out where one model fits.
 
@@ -154,6 +161,7 @@ class Repository:
             kind: what it must be able to do.
             version: one of those that are served; None for the latest.
             label: of a version, in place of ``version``.
+            context: of the request, where the model is to answer it: log and metrics take the model's name from there.
 
         Raises:
             NotFound: no name is given, and no model does that.
@@ -178,7 +186,10 @@ class Repository:
                     f"Model {name!r} is for {self._entries[name].spec.task}; for this there are: {names}.", name
                 )
             raise ModelNotFound(f"There is no model {name!r}; there are: {names}.", name)
-        return cast(AnyTask, fitting[name].find(version, label))
+        task = cast(AnyTask, fitting[name].find(version, label))
+        if context is not None:
+            context.model_name, context.model_version = task.model.name, task.model.version
+        return task
 
     def load(self, name: str, deadline_s: float) -> None:
         """Load a model in every worker process; one that is loaded is loaded anew, and answers meanwhile.

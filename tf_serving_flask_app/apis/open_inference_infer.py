@@ -45,8 +45,9 @@ def create_blueprint(repository: Repository) -> Blueprint:
         The header `Inference-Header-Content-Length` says how many bytes of the body are JSON, where tensors follow
         it; the answer has it too, where it has such tensors. With 0 the whole body is the model's one input.
         """
-        task = find_task(repository, name, version)
-        answer = answer_call(task, read_body(), request.headers.get(JSON_LENGTH_HEADER), request_context())
+        context = request_context()
+        task = find_task(repository, name, version, context)
+        answer = answer_call(task, read_body(), request.headers.get(JSON_LENGTH_HEADER), context)
         return response(answer)
 
     return blueprint

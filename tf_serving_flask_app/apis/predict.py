@@ -50,8 +50,9 @@ def create_blueprint(repository: Repository) -> Blueprint:
         named = name or request.args.get("modelname") or None
         if named is None and isinstance(fields.get("modelname"), str):
             named = str(fields.pop("modelname"))
-        task = repository.find(named, Task)
-        return json_response(task.predict(fields, request_context()))
+        context = request_context()
+        task = repository.find(named, Task, context=context)
+        return json_response(task.predict(fields, context))
 
     return blueprint
 
