@@ -120,7 +120,7 @@ for xla in (False, True):
 
 
 def test_xla_compiles_only_where_the_spec_asks_for_it_whatever_model_is_the_processs_first(models: Models) -> None:
-    command = [sys.executable, "-c", XLA, models.sequential, models.chain]
+    command = [sys.executable, "-c", XLA, str(models.sequential), str(models.chain)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     plain, compiled = map(json.loads, done.stdout.splitlines())

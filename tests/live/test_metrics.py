@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
@@ -48,17 +47,9 @@ def half_plus_two(server: LiveServer) -> int:
     return server.post("/predict/half_plus_two", json={"x": [1.0]}).status_code
 
 
-def counting_folder(processes: Iterable[psutil.Process]) -> Path:
-    """The folder in which these processes count."""
-    (folder,) = {
-        Path(file.path).parent for process in processes for file in process.open_files() if file.path.endswith(".db")
-    }
-    return folder
-
-
 def counting_files(server: LiveServer) -> set[str]:
     """What is in that folder."""
-    return {path.name for path in counting_folder(server.workers()).iterdir()}
+    return {path.name for path in server.shared_folder().iterdir()}
 
 
 def serving_workers(server: LiveServer, path: str) -> set[int]:
@@ -144,7 +135,7 @@ def test_one_process_counts_too_and_leaves_no_file(mode: str, numpy_spec: Path) 
     with LiveServer("-s", numpy_spec, environ=MODES[mode]) as server:
         half_plus_two(server)
         wait_until(lambda: scrape(server, MODEL, "model") == {("half_plus_two",): 1}, "the count")
-        folder = counting_folder([*server.workers(), server.main])
+        folder = server.shared_folder()
         existed = folder.is_dir()
         server.stop()
 
