@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from tf_serving_flask_app.app import create_app
 from tf_serving_flask_app.backends import backend_class
+from tf_serving_flask_app.cores import usable_cores
 from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.hooks import load_hook
 from tf_serving_flask_app.labels import read_labels
-from tf_serving_flask_app.loading import give_back_memory
+from tf_serving_flask_app.memory import give_back_memory, keep_memory_together
 from tf_serving_flask_app.metrics import Metrics
 from tf_serving_flask_app.model_folder import find_models
 from tf_serving_flask_app.observability.logs import configure_logging
@@ -187,6 +188,7 @@ def _serve(
         if folder is None:
             # Where a user keeps a spec, there they keep the hooks that it names.
             sys.path.append(str(spec.resolve().parent))
+        keep_memory_together(max(2, usable_cores() // settings.processes))
         served = Served(settings, folder, spec, assets)
     except ConfigurationError as exc:
         logger.error("%s", exc)

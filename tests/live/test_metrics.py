@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,6 +109,24 @@ def test_what_is_no_http_is_counted_as_refused(server: LiveServer) -> None:
     server.send_raw(b"GET\r\n\r\n")
 
     assert refused() == before + 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_workers_of_another_user_count_and_are_told_what_to_load(tmp_path: Path) -> None:
+    spec = tmp_path / "numpy.spec"
+    spec.write_text(NUMPY_SPEC.replace("path: .", "path: /"))  # the other user may not read this one
+    with LiveServer("-s", spec, environ={"WEB_CONCURRENCY": "2", "GUNICORN_CMD_ARGS": "--user nobody"}) as server:
+        wait_until(lambda: {worker.username() for worker in server.workers()} == {"nobody"}, "the other user")
+        unloaded = server.post("/v2/repository/models/slow/unload").status_code
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for_line(lambda line: "The reload took" in line)
+        loaded = scrape(server, "tfsf_model_version_loaded", "model")
+        shared = server.shared_folder()
+        code = server.stop()
+
+    assert (unloaded, code) == (200, 0)
+    assert loaded["slow",] >= 1
+    assert not shared.exists()
 
 
 @pytest.mark.parametrize("mode", ["eventlet", "gthread", "sync"])

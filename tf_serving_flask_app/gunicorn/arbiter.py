@@ -139,11 +139,11 @@ class Master(Arbiter):
         delay = min(RETRY_AFTER_S * 2**self._failures, MOST_RETRY_AFTER_S)
         self._failures += 1
         self._retry_at = time.monotonic() + delay
-        message = failure.message if failure is not None else "A worker died before it served."
+        message = failure.message.rstrip(".") if failure is not None else "A worker died before it served"
         if self._reload_began is not None:
-            message += " The workers from before the reload serve on."
+            message += ". The workers from before the reload serve on"
         self.log.error(
-            "%s Trying again in %.0f s.", message, delay, exc_info=failure.cause if failure is not None else None
+            "%s. Trying again in %.0f s.", message, delay, exc_info=failure.cause if failure is not None else None
         )
 
     def _give_up(self, failure: BootFailure) -> NoReturn:

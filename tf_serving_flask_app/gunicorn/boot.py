@@ -45,7 +45,7 @@ class BootFailure:
         if isinstance(error, ConfigurationError):
             return cls(str(error), 2)
         text = "".join(traceback.format_exception(error))
-        return cls(f"The application failed to load: {type(error).__name__}: {error}.", 1, text)
+        return cls(f"The application failed to load: {type(error).__name__}: {error}", 1, text)
 
     @property
     def cause(self) -> BootError | None:
