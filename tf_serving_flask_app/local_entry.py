@@ -141,7 +141,6 @@ class LocalEntry(Entry):
         }
         self._retired = {version: task for version, task in self._retired.items() if version in sources}
         while True:
-            sources = self._sources()
             usable = [version for version in sources if version in self._tasks or version not in self._failures]
             chosen = choose(self.spec, usable)
             pending = [
@@ -153,6 +152,9 @@ class LocalEntry(Entry):
             if not complete:
                 break
             version = complete[0]
+            sources = self._sources()  # while the last one was loaded, this one may have gone
+            if version not in sources:
+                continue
             try:
                 task = self._load(pin(self.spec, version, sources[version]), version)
             except NotReady:  # the server is stopping

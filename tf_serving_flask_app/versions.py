@@ -25,11 +25,16 @@ def numbered_folders(path: Path) -> dict[int, Path]:
     Of several that mean the same number, ``7`` and ``007``, it is the one with the shortest name.
     """
     try:
-        names = [name for name in os.listdir(path) if NUMBER.fullmatch(name)]
+        with os.scandir(path) as entries:
+            numbers = [entry for entry in entries if NUMBER.fullmatch(entry.name)]
     except OSError:
         return {}
-    folders = {int(name): path / name for name in sorted(names, key=len, reverse=True)}
-    return {number: folder for number, folder in folders.items() if os.path.isdir(folder)}
+    found = {}
+    for entry in sorted(numbers, key=lambda entry: len(entry.name), reverse=True):
+        with suppress(OSError):  # a link to itself, or to where nobody may look, hides no other
+            if entry.is_dir():
+                found[int(entry.name)] = path / entry.name
+    return found
 
 
 def may_be_there(file: Path) -> bool:
