@@ -31,6 +31,7 @@ class Mined(Versioned):
 
     entered = threading.Event()
     leave = threading.Event()
+    meanwhile: Callable[[], object] = staticmethod(lambda: None)
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__(spec)
@@ -39,6 +40,7 @@ class Mined(Versioned):
         if self.number == 14:
             self.entered.set()
             self.leave.wait(10)
+        type(self).meanwhile()
 
 
 @pytest.fixture
@@ -256,6 +258,81 @@ def test_a_version_whose_files_change_is_loaded_anew(make: MakeEntry, models: Pa
     assert (changed, answer(entry)) == (22, 22)
     assert status.state == "AVAILABLE"
     assert status.error.endswith("no number")
+
+
+def test_a_version_that_changes_while_it_is_loaded_does_not_serve_before_it_is_loaded_anew(
+    make: MakeEntry, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = make()
+    entry.start()
+    write_version(models, 3, "3")
+    monkeypatch.setattr(Mined, "meanwhile", staticmethod(lambda: rewrite(models, 3, "33")))
+    look_twice(entry)
+    monkeypatch.setattr(Mined, "meanwhile", staticmethod(lambda: None))
+    mixed = states(entry)
+    entry.look()
+
+    assert mixed == {"2": "AVAILABLE"}
+    assert answer(entry) == 33
+
+
+def test_a_version_that_vanishes_while_it_is_loaded_changes_nothing(
+    make: MakeEntry, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = make()
+    entry.start()
+    write_version(models, 3, "3")
+    monkeypatch.setattr(Mined, "meanwhile", staticmethod(lambda: (models / "3").rename(models / "3.gone")))
+    for _ in range(4):
+        entry.look()
+
+    assert states(entry) == {"2": "AVAILABLE"}
+
+
+def test_a_link_to_a_release_that_is_set_anew_is_followed(make: MakeEntry, models: Path) -> None:
+    link = models / "5"
+    write_version(models.parent / "releases", 1, "51")
+    write_version(models.parent / "releases", 2, "52")
+    link.symlink_to(models.parent / "releases" / "1")
+    entry = make()
+    entry.start()
+    before = answer(entry)
+    (models / "new").symlink_to(models.parent / "releases" / "2")
+    (models / "new").rename(link)
+    look_twice(entry)
+
+    assert (before, answer(entry)) == (51, 52)
+
+
+def test_a_model_whose_folder_cannot_be_read_for_a_while_serves_on_and_that_is_logged_once(
+    make: MakeEntry, models: Path, events: Events, caplog: pytest.LogCaptureFixture
+) -> None:
+    entry = make()
+    entry.start()
+    models.rename(models.parent / "away")
+    for _ in range(3):
+        entry.look()
+    away = answer(entry)
+    (models.parent / "away").rename(models)
+    look_twice(entry)
+    logged = [record.getMessage() for record in caplog.records]
+
+    assert (away, answer(entry)) == (2, 2)
+    assert logged == [f"model m: {models} holds none of its versions now; version 2 serves on"]
+    assert events == [("m", "2", "loaded")]
+
+
+def test_an_end_of_the_server_while_a_version_loads_is_no_failure(
+    make: MakeEntry, models: Path, events: Events, caplog: pytest.LogCaptureFixture
+) -> None:
+    entry = make()
+    entry.start()
+    entry._loader.close_all()
+    write_version(models, 3, "3")
+    look_twice(entry)
+
+    assert events == [("m", "2", "loaded"), ("m", "2", "unloaded")]
+    assert caplog.records == []
 
 
 class Own(HalfPlusTwo):

@@ -106,7 +106,7 @@ def test_loads_are_counted_and_the_gauge_follows_what_is_loaded() -> None:
     counted = samples(metrics)
 
     assert counted["tfsf_model_loads_total{model=m},{result=loaded},{version=1}"] == 2
-    assert counted["tfsf_model_loads_total{model=m},{result=unloaded},{version=1}"] == 1
+    assert counted["tfsf_model_unloads_total{model=m},{version=1}"] == 1
     assert counted["tfsf_model_loads_total{model=m},{result=failed},{version=1}"] == 1
     assert counted["tfsf_model_version_loaded{model=m},{version=1}"] == 1
 

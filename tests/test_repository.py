@@ -17,6 +17,7 @@ from tests.conftest import COLORS, ECHO, HALF
 from tests.live.server import wait_until
 from tests.numpy_backends import HalfPlusTwo, write_version
 from tf_serving_flask_app import repository as repository_module
+from tf_serving_flask_app.context import RequestContext
 from tf_serving_flask_app.cores import usable_cores
 from tf_serving_flask_app.errors import (
     ConfigurationError,
@@ -260,6 +261,13 @@ def test_a_model_is_found_by_name_or_as_the_only_one_that_fits(
     assert make(HALF, COLORS, ECHO).find(name, kind).model.name == found
 
 
+def test_the_model_that_is_found_is_named_in_the_requests_context(make: MakeRepository) -> None:
+    repository, context = make({**HALF, "version": 7}), RequestContext("id", 0.0)
+    repository.find("half", Task, context=context)
+
+    assert (context.model_name, context.model_version) == ("half", "7")
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "error", "text"),
     [
@@ -392,6 +400,47 @@ def write_versions(folder: Path, *versions: int) -> dict[str, str]:
     for version in versions:
         write_version(folder, version, str(version))
     return {"name": "m", "backend": "numpy_backends:Versioned", "path": str(folder)}
+
+
+def test_what_was_asked_for_is_logged_with_how_it_ended(
+    make: MakeRepository, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    repository = make(write_versions(tmp_path / "m", 1), MODEL_POLL_S="0")
+    repository.load("m", 5)
+    write_version(tmp_path / "m", 2, "two")
+    with pytest.raises(ConfigurationError):
+        repository.load("m", 5)
+    logged = [record for record in caplog.records if "a request to" in record.getMessage()]
+
+    assert [record.levelno for record in logged] == [logging.INFO, logging.ERROR]
+    assert "model m: a request to load it was done in all processes after 0." in logged[0].getMessage()
+    assert logged[1].getMessage().endswith("number.txt: no number")
+
+
+class Unlisted(HalfPlusTwo):
+    """Its files cannot be listed, in a way that nobody foresaw."""
+
+    looks: ClassVar[Semaphore] = Semaphore(0)
+
+    @classmethod
+    def files(cls, path: Path) -> list[Path]:
+        cls.looks.release()
+        raise RuntimeError("a bug")
+
+
+def test_a_look_that_fails_again_and_again_is_logged_once_and_the_model_serves_on(
+    make: MakeRepository, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bug = Unlisted.files
+    monkeypatch.setattr(Unlisted, "files", HalfPlusTwo.files)
+    repository = make({**HALF, "backend": f"{__name__}:Unlisted"}, MODEL_POLL_S="0.01")
+    monkeypatch.setattr(Unlisted, "files", bug)
+    for _ in range(4):
+        assert Unlisted.looks.acquire(timeout=10)
+
+    assert repository.find("half", Task).model.name == "half"
+    assert [record.getMessage() for record in caplog.records] == ["A look after the models failed."]
 
 
 def test_new_versions_are_noticed(make: MakeRepository, tmp_path: Path) -> None:

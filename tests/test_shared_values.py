@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tf_serving_flask_app.shared_values import Family, Histogram, SharedValues, ValuesFolder
+from tf_serving_flask_app.shared_values import Family, Histogram, SharedFolder, SharedValues
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,8 +26,8 @@ signal.pause()
 
 SERVER = """
 import signal
-from tf_serving_flask_app.shared_values import ValuesFolder
-print(ValuesFolder().path, flush=True)
+from tf_serving_flask_app.shared_values import SharedFolder
+print(SharedFolder().path, flush=True)
 signal.pause()
 """
 
@@ -58,7 +58,7 @@ class Counting:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    folder = ValuesFolder()
+    folder = SharedFolder()
     yield folder.path
     folder.remove()
 
@@ -190,7 +190,7 @@ def test_without_a_folder_nothing_is_shared_and_nothing_is_left() -> None:
 
 
 def test_a_folder_is_private_and_gone_once_removed() -> None:
-    folder = ValuesFolder()
+    folder = SharedFolder()
     mode = folder.path.stat().st_mode
     folder.remove()
 
@@ -202,10 +202,10 @@ def test_what_a_killed_server_left_is_removed_by_the_next_one() -> None:
     with subprocess.Popen([sys.executable, "-c", SERVER], cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         left = Path(server.stdout.readline().strip())
-        ValuesFolder().remove()
+        SharedFolder().remove()
         while_it_lives = left.is_dir()
         server.kill()
     was_left = left.is_dir()
-    ValuesFolder().remove()
+    SharedFolder().remove()
 
     assert (while_it_lives, was_left, left.exists()) == (True, True, False)

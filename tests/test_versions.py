@@ -12,7 +12,15 @@ import pytest
 from tests.conftest import HALF
 from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.spec import ModelSpec
-from tf_serving_flask_app.versions import check_versions, choose, fingerprint, numbered_folders, pin, sources_of
+from tf_serving_flask_app.versions import (
+    check_versions,
+    choose,
+    fingerprint,
+    may_be_there,
+    numbered_folders,
+    pin,
+    sources_of,
+)
 
 MakeSpecs = Callable[..., list[ModelSpec]]
 
@@ -94,6 +102,48 @@ def test_folders_are_versions_if_their_names_are_numbers(tmp_path: Path) -> None
 
     assert numbered_folders(tmp_path) == {1: tmp_path / "1", 123: tmp_path / "00000123"}
     assert numbered_folders(tmp_path / "nowhere") == {}
+
+
+def test_of_two_names_for_a_number_the_shorter_counts_and_what_is_no_ascii_number_is_none(tmp_path: Path) -> None:
+    for name in ("007", "7", "0008", "08", "\u0663", "9" * 19):
+        (tmp_path / name).mkdir()
+
+    assert numbered_folders(tmp_path) == {7: tmp_path / "7", 8: tmp_path / "08"}
+
+
+def test_links_to_folders_are_versions_and_one_that_leads_nowhere_hides_no_other(tmp_path: Path) -> None:
+    (tmp_path / "release").mkdir()
+    for name, target in (("1", "release"), ("2", "gone"), ("3", "3"), ("4", "release")):
+        (tmp_path / name).symlink_to(target)
+
+    assert numbered_folders(tmp_path) == {1: tmp_path / "1", 4: tmp_path / "4"}
+
+
+def test_what_may_not_be_looked_at_may_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    known = [may_be_there(path) for path in (tmp_path / "file", tmp_path, tmp_path / "gone")]
+
+    def refuse(path: Path) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "stat", refuse)  # root, as whom tests may run, is refused nothing
+
+    assert known == [True, False, False]
+    assert may_be_there(tmp_path / "secret" / "file")
+
+
+def test_a_fingerprint_changes_when_a_link_is_set_anew_to_a_file_of_the_same_size_and_time(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+        os.utime(tmp_path / name / "file", ns=(1, 1))
+    link = tmp_path / "current"
+    link.symlink_to("a")
+    before = fingerprint([link / "file"])
+    link.unlink()
+    link.symlink_to("b")
+
+    assert fingerprint([link / "file"]) != before
 
 
 def test_a_fingerprint_changes_with_names_sizes_and_times_and_with_nothing_else(tmp_path: Path) -> None:

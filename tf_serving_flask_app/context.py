@@ -21,8 +21,8 @@ class RequestContext:
         trace_id: the 32 hex digits of a W3C ``traceparent`` header, or None.
         traceparent: that header's 55 characters, to be passed on, or None.
         route: the pattern of the route that answers, such as ``/predict/<name>``; None before one is found.
-        model_name: set by the model that answers.
-        model_version: set by the model that answers.
+        model_name: of the model that is to answer; None before it is found.
+        model_version: of that model.
         stages: nanoseconds spent in each stage (``decode``, ``predict``, ``postprocess``...).
     """
 

@@ -135,7 +135,9 @@ class Control:
                     connection.close()
             return [fault for pid, connection in told if (fault := _fault(pid, connection, deadline))]
         except TimeoutError as exc:
-            raise DeadlineExceeded("The deadline passed before every worker process had done it.") from exc
+            raise DeadlineExceeded(
+                "The deadline passed before every worker process had done it; they go on, see /readyz."
+            ) from exc
         finally:
             for _, connection in told:
                 connection.close()

@@ -17,7 +17,8 @@ from tf_serving_flask_app.errors import (
     ServingError,
     VersionNotFound,
 )
-from tf_serving_flask_app.loading import Loader, give_back_memory, settle
+from tf_serving_flask_app.loading import Loader, settle
+from tf_serving_flask_app.memory import give_back_memory
 from tf_serving_flask_app.spec import ModelSpec
 from tf_serving_flask_app.tasks import task_class
 from tf_serving_flask_app.tasks.base import Task

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import logging
 import threading
 import time
@@ -13,6 +11,7 @@ from queue import Empty, SimpleQueue
 from tf_serving_flask_app.backends import backend_class
 from tf_serving_flask_app.cores import usable_cores
 from tf_serving_flask_app.errors import ConfigurationError, NotReady
+from tf_serving_flask_app.memory import give_back_memory
 from tf_serving_flask_app.metrics import LoadListener
 from tf_serving_flask_app.model import Model
 from tf_serving_flask_app.settings import Settings
@@ -132,12 +131,3 @@ class Loader:
         model.close()
         logger.info("model %s version %s is unloaded", model.name, model.version)
         self.on_load(model.name, model.version, "unloaded")
-
-
-def give_back_memory() -> None:
-    """Return to the system what closed models held, and what loading left behind."""
-    gc.collect()  # a TensorFlow graph is full of cycles
-    # glibc keeps what was freed, tens of megabytes a model, until it is told otherwise.
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)

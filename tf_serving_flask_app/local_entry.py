@@ -9,9 +9,10 @@ from pathlib import Path
 
 from tf_serving_flask_app.backends import backend_class
 from tf_serving_flask_app.entries import Entry, VersionStatus
-from tf_serving_flask_app.errors import ServingError
+from tf_serving_flask_app.errors import NotReady, ServingError
 from tf_serving_flask_app.loading import Loader
 from tf_serving_flask_app.spec import ModelSpec
+from tf_serving_flask_app.tasks.base import Task
 from tf_serving_flask_app.versions import Fingerprint, choose, fingerprint, pin, sources_of
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class LocalEntry(Entry):
         self._loading: int | None = None
         self._number: int | None = None
         self._known: list[int] = []
+        self._without_files = False
 
     @property
     def ready(self) -> bool:
@@ -80,7 +82,7 @@ class LocalEntry(Entry):
             elif errors:
                 raise next(iter(errors.values()))
             else:  # nothing looks like a version: the backend says best what is wrong
-                self._load(self.spec, None)
+                self._answer_with(self._load(self.spec, None), None)
 
     def start_unloaded(self) -> None:
         """Begin without it, as somebody has asked for."""
@@ -102,7 +104,7 @@ class LocalEntry(Entry):
         if errors:
             raise next(iter(errors.values()))
         if not self._tasks:
-            self._load(self.spec, None)
+            self._answer_with(self._load(self.spec, None), None)
 
     def unload(self) -> None:
         """See ``Entry``."""
@@ -129,7 +131,7 @@ class LocalEntry(Entry):
 
         def files(version: int) -> Fingerprint:
             if version not in seen:
-                seen[version] = fingerprint(self._backend.files(sources[version]))
+                seen[version] = self._fingerprint(sources[version])
             return seen[version]
 
         self._failures = {
@@ -139,7 +141,6 @@ class LocalEntry(Entry):
         }
         self._retired = {version: task for version, task in self._retired.items() if version in sources}
         while True:
-            sources = self._sources()
             usable = [version for version in sources if version in self._tasks or version not in self._failures]
             chosen = choose(self.spec, usable)
             pending = [
@@ -151,32 +152,72 @@ class LocalEntry(Entry):
             if not complete:
                 break
             version = complete[0]
+            sources = self._sources()  # while the last one was loaded, this one may have gone
+            if version not in sources:
+                continue
             try:
-                number = self._load(pin(self.spec, version, sources[version]), version)
-                self._loaded[number] = files(version)
+                task = self._load(pin(self.spec, version, sources[version]), version)
+            except NotReady:  # the server is stopping
+                break
             except Exception as error:  # noqa: BLE001  # whatever a model does, the others are served
                 errors[version] = error
                 self._failures = {**self._failures, version: Failure(files(version), _text(error))}
+                continue
+            now = self._fingerprint(sources[version])
+            if now != files(version) and not at_once:
+                # It may be half of the one and half of the other. At the start and on demand it is better than nothing,
+                # and loaded anew at the next look.
+                logger.info(
+                    "model %s version %d changed while it was loaded; it is loaded anew", self.spec.name, version
+                )
+                seen[version] = now
+                break
+            alone = sources[version] == self.spec.path
+            self._loaded[self._answer_with(task, None if alone else version)] = files(version)
+        self._note_absence(bool(chosen))
         if chosen and not pending:
             self._serve({version: task for version, task in self._tasks.items() if version in chosen})
             self._loaded = {version: self._loaded[version] for version in chosen if version in self._loaded}
         return errors
 
-    def _load(self, spec: ModelSpec, version: int | None) -> int:
-        """Load a version, and answer with it from then on; returns its number."""
+    def _fingerprint(self, source: Path) -> Fingerprint:
+        try:
+            return fingerprint(self._backend.files(source))
+        except OSError:  # gone since it was found
+            return ()
+
+    def _note_absence(self, present: bool) -> None:
+        """Log once that nothing of what is served is there any more."""
+        absent = bool(self._tasks) and not present
+        if absent and not self._without_files:
+            versions = ", ".join(map(str, sorted(self._tasks)))
+            logger.warning(
+                "model %s: %s holds none of its versions now; version %s serves on",
+                self.spec.name,
+                self.spec.path,
+                versions,
+            )
+        self._without_files = absent
+
+    def _load(self, spec: ModelSpec, version: int | None) -> Task:
+        """Load a version; None is what the spec names, whatever its number."""
         self._loading = version
         try:
-            task = self._loader.load(spec)
+            return self._loader.load(spec)
+        except NotReady:
+            raise
         except Exception:
             self._loader.on_load(spec.name, "latest" if version is None else str(version), "failed")
             raise
         finally:
             self._loading = None
-        number = version
-        if number is None or spec is self.spec:
-            number = self._number = int(task.model.version)
-        self._serve({**self._tasks, number: task})
-        return number
+
+    def _answer_with(self, task: Task, version: int | None) -> int:
+        """Answer with a version from now on; returns its number, for None the one that it knows itself."""
+        if version is None:
+            version = self._number = int(task.model.version)
+        self._serve({**self._tasks, version: task})
+        return version
 
     def _log(self, errors: Mapping[int, Exception]) -> None:
         for version, error in errors.items():

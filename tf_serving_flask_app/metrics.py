@@ -115,8 +115,15 @@ class Metrics:
             values,
             "counter",
             "tfsf_model_loads_total",
-            "Versions loaded, failed to load and unloaded, in each worker process.",
+            "Loads of versions, by whether they were loaded or failed, in each worker process.",
             ("model", "version", "result"),
+        )
+        self._unloads = Family(
+            values,
+            "counter",
+            "tfsf_model_unloads_total",
+            "Versions unloaded, in each worker process.",
+            ("model", "version"),
         )
         self._loaded = Family(
             values,
@@ -172,7 +179,10 @@ class Metrics:
     def count_load(self, model: str, version: str, result: str) -> None:
         """Count a load, or the end of what was loaded; a ``LoadListener``."""
         with self._values.lock:
-            self._loads.of(model, version, result).add(1)
+            if result == "unloaded":
+                self._unloads.of(model, version).add(1)
+            else:
+                self._loads.of(model, version, result).add(1)
             self._loaded.of(model, version).add({"loaded": 1, "unloaded": -1}.get(result, 0))
 
     def exposition(self, accept: str | None) -> tuple[bytes, str]:

@@ -94,7 +94,6 @@ class Model:
             RemoteFailed: the model server behind it failed.
             BackendFailed: the model failed.
         """
-        context.model_name, context.model_version = self.name, self.version
         if self.spec.timeout_s is not None and math.isfinite(context.deadline):  # a warm-up has no deadline
             context.deadline = min(context.deadline, time.monotonic() + self.spec.timeout_s)
         called = self.signature(signature)

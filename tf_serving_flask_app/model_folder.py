@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.spec import ModelSpec
+from tf_serving_flask_app.versions import numbered_folders
 
 MODEL_SUFFIXES: Mapping[str, str] = {
     ".frozen.pb": "frozen_graph",
@@ -78,9 +79,7 @@ def find_models(folder: Path) -> Found:
 
 def is_saved_model(folder: Path) -> bool:
     """Tell whether a folder is meant as a SavedModel: it has a saved_model.pb, or numbered folders."""
-    return (folder / "saved_model.pb").is_file() or any(
-        child.name.isdecimal() and child.is_dir() for child in folder.iterdir()
-    )
+    return os.path.isfile(folder / "saved_model.pb") or bool(numbered_folders(folder))
 
 
 def backend_of_file(path: Path) -> tuple[str, str] | None:

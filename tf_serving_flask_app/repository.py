@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import Event, Thread
 from typing import TypeVar, cast
 
 from tf_serving_flask_app.backends import backend_class
+from tf_serving_flask_app.chores import Chore
+from tf_serving_flask_app.context import RequestContext
 from tf_serving_flask_app.control import Control, Wish, read_wishes
 from tf_serving_flask_app.entries import Entry, RemoteEntry, VersionStatus
 from tf_serving_flask_app.errors import ConfigurationError, InvalidInput, ModelNotFound, NotFound, ServingError
@@ -142,7 +144,13 @@ class Repository:
         return self._entry(name).statuses()
 
     def find(
-        self, name: str | None, kind: type[AnyTask], *, version: int | None = None, label: str | None = None
+        self,
+        name: str | None,
+        kind: type[AnyTask],
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        context: RequestContext | None = None,
     ) -> AnyTask:
         """Find a model for a route; the name may be left out where one model fits.
 
@@ -154,6 +162,7 @@ class Repository:
             kind: what it must be able to do.
             version: one of those that are served; None for the latest.
             label: of a version, in place of ``version``.
+            context: of the request, where the model is to answer it: log and metrics take the model's name from there.
 
         Raises:
             NotFound: no name is given, and no model does that.
@@ -178,7 +187,10 @@ class Repository:
                     f"Model {name!r} is for {self._entries[name].spec.task}; for this there are: {names}.", name
                 )
             raise ModelNotFound(f"There is no model {name!r}; there are: {names}.", name)
-        return cast(AnyTask, fitting[name].find(version, label))
+        task = cast(AnyTask, fitting[name].find(version, label))
+        if context is not None:
+            context.model_name, context.model_version = task.model.name, task.model.version
+        return task
 
     def load(self, name: str, deadline_s: float) -> None:
         """Load a model in every worker process; one that is loaded is loaded anew, and answers meanwhile.
@@ -223,11 +235,25 @@ class Repository:
 
     def _ask(self, name: str, loaded: bool, deadline_s: float) -> None:
         entry = self._entry(name)
-        if self._control is not None:
-            self._control.ask(name, loaded, deadline_s)
-            return
+        began, what = time.monotonic(), "load" if loaded else "unload"
         try:
-            self._heed(name, Wish(entry.heeded + 1, loaded))
+            if self._control is not None:
+                self._control.ask(name, loaded, deadline_s)
+            else:
+                self._heed_here(entry, loaded)
+        except ServingError as exc:
+            logger.error(
+                "model %s: a request to %s it failed after %.2f s: %s", name, what, time.monotonic() - began, exc
+            )
+            raise
+        logger.info(
+            "model %s: a request to %s it was done in all processes after %.2f s", name, what, time.monotonic() - began
+        )
+
+    def _heed_here(self, entry: Entry, loaded: bool) -> None:
+        """Load or unload a model where this process is the only one."""
+        try:
+            self._heed(entry.spec.name, Wish(entry.heeded + 1, loaded))
         except ServingError as exc:
             raise ConfigurationError(str(exc)) from exc
         except Exception as exc:
@@ -257,21 +283,17 @@ class Repository:
 
     def _follow(self) -> None:
         """The life of the thread that looks after the models, and closes those that nobody needs any more."""
-        chores: list[tuple[float, Callable[[], None]]] = [
-            (FOLLOW_INTERVAL_S if isinstance(entry, RemoteEntry) else self._settings.model_poll_s, entry.look)
+        chores = [
+            Chore(FOLLOW_INTERVAL_S if isinstance(entry, RemoteEntry) else self._settings.model_poll_s, entry.look)
             for entry in self._entries.values()
         ]
         if self._control is not None:
-            chores.append((FOLLOW_INTERVAL_S, self._heed_all))
-        chores = [(interval, chore) for interval, chore in chores if interval]
-        due = [0.0] * len(chores)
+            chores.append(Chore(FOLLOW_INTERVAL_S, self._heed_all))
+        chores = [chore for chore in chores if chore.interval_s]
         while not self._closing.is_set():
-            for index, (interval, chore) in enumerate(chores):
-                if time.monotonic() >= due[index] and not self._closing.is_set():
-                    try:
-                        chore()
-                    except Exception:
-                        logger.exception("A look after the models failed.")
-                    due[index] = time.monotonic() + interval
+            for chore in chores:
+                if not self._closing.is_set():
+                    chore.do_if_due()
             self._first_look.set()
-            self._loader.close_forgotten(max(0.0, min(due, default=time.monotonic() + 60) - time.monotonic()))
+            due = min((chore.due for chore in chores), default=time.monotonic() + 60)
+            self._loader.close_forgotten(max(0.0, due - time.monotonic()))

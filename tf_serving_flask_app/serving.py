@@ -7,7 +7,6 @@ import logging
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +14,18 @@ from typing import TYPE_CHECKING
 
 from tf_serving_flask_app.app import create_app
 from tf_serving_flask_app.backends import backend_class
+from tf_serving_flask_app.cores import usable_cores
 from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.hooks import load_hook
 from tf_serving_flask_app.labels import read_labels
-from tf_serving_flask_app.loading import give_back_memory
+from tf_serving_flask_app.memory import give_back_memory, keep_memory_together
 from tf_serving_flask_app.metrics import Metrics
 from tf_serving_flask_app.model_folder import find_models
 from tf_serving_flask_app.observability.logs import configure_logging
 from tf_serving_flask_app.observability.output import capture_output
 from tf_serving_flask_app.repository import Repository
 from tf_serving_flask_app.settings import Settings
-from tf_serving_flask_app.shared_values import ValuesFolder
+from tf_serving_flask_app.shared_values import SharedFolder
 from tf_serving_flask_app.spec import ModelSpec
 from tf_serving_flask_app.spec_file import load_spec
 from tf_serving_flask_app.versions import check_versions
@@ -81,21 +81,28 @@ class Served:
         self._spec = spec
         self._assets = assets
         self._models = self._read()
-        self._control_folders: list[Path] = []
-        self._counts = ValuesFolder()
+        try:
+            self._shared = SharedFolder()
+        except OSError as exc:
+            raise ConfigurationError(f"No temporary folder can be written ({exc}); name one in TMPDIR.") from exc
+        self._reads = 0
 
     def load(self) -> ServedApplication:
         """Make the application of one process."""
-        folder = self._control_folders[-1] if self._control_folders else None
         app = create_app(
             self._settings,
             self._models,
             skip_failing=self._folder is not None,
-            metrics=Metrics(self._counts.path),
-            control_folder=folder,
+            metrics=Metrics(self._shared.path),
+            control_folder=self._control_folder if self._reads else None,
         )
         give_back_memory()
         return ServedApplication(app)
+
+    @property
+    def _control_folder(self) -> Path:
+        """Of the workers since the last read: what was unloaded in the former ones is loaded in these."""
+        return self._shared.path / f"control-{self._reads}"
 
     def before_fork(self, uid: int, gid: int) -> None:
         """Import what is slow, and make the folder that the workers share.
@@ -103,26 +110,20 @@ class Served:
         Args:
             uid: the user that the workers run as.
             gid: their group.
-
-        Raises:
-            ConfigurationError: there is no place for that folder.
         """
         for kind in {model.backend for model in self._models}:
             backend_class(kind).before_fork()
         # What was imported stays: so the workers' collectors need not look through it, which takes a third of a second
         # with TensorFlow and writes to the memory that they share.
         gc.freeze()
-        # The workers of the former spec have a folder of their own: what was unloaded there is loaded in the new ones.
-        for former in self._control_folders:
+        for former in self._shared.path.glob("control-*"):
             if not any(former.glob("*.sock")):
                 shutil.rmtree(former, ignore_errors=True)
-        try:
-            folder = Path(tempfile.mkdtemp(prefix="tf_serving_flask_app-"))
-        except OSError as exc:
-            raise ConfigurationError(f"No temporary folder can be written ({exc}); name one in TMPDIR.") from exc
-        self._control_folders = [*filter(Path.exists, self._control_folders), folder]
+        self._reads += 1
+        self._control_folder.mkdir(mode=0o700, parents=True)
         if (uid, gid) != (os.geteuid(), os.getegid()):
-            os.chown(folder, uid, gid)
+            for path in (self._shared.path, self._control_folder):
+                os.chown(path, uid, gid)
 
     def reload(self, uid: int, gid: int) -> None:
         """Read it anew, and do for it what is done before a fork; code of hooks and backends stays as it is.
@@ -139,9 +140,7 @@ class Served:
 
     def close(self) -> None:
         """Remove what was made."""
-        for folder in self._control_folders:
-            shutil.rmtree(folder, ignore_errors=True)
-        self._counts.remove()
+        self._shared.remove()
 
     def _read(self) -> list[ModelSpec]:
         if self._folder is not None:
@@ -189,6 +188,7 @@ def _serve(
         if folder is None:
             # Where a user keeps a spec, there they keep the hooks that it names.
             sys.path.append(str(spec.resolve().parent))
+        keep_memory_together(max(2, usable_cores() // settings.processes))
         served = Served(settings, folder, spec, assets)
     except ConfigurationError as exc:
         logger.error("%s", exc)

@@ -29,10 +29,11 @@ FILE_BYTES = 1 << 16
 """A file's size at first; the library doubles it when it is full."""
 
 
-class ValuesFolder:
-    """A private folder for values; made before the fork, removed by who made it.
+class SharedFolder:
+    """A private folder that a server's processes share; made before the fork, removed by who made it.
 
-    It lies in memory if that can be: with a disk that is slow for a while, all that count would stop. Its lock is held
+    It lies in memory if that can be: with a disk that is slow for a while, all that count would stop, and what tidies
+    temporary folders up would take it from a server that runs for weeks. Its lock is held
     while a process lives that made or inherited it, so that the next server can remove what a killed one left.
     """
 
@@ -126,10 +127,11 @@ class SharedValues:
         Args:
             folder: shared by the processes, who makes it removes it; None for one that is gone with this object.
         """
-        own_folder: ValuesFolder | None = None
+        own_folder: SharedFolder | None = None
         if folder is None:
-            own_folder = ValuesFolder()
+            own_folder = SharedFolder()
             folder = own_folder.path
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # systemd may remove a user's who has logged out
         self.folder = folder
         self.lock = RLock()
         """Held while values are made or changed: once for all that one event counts, as that is cheaper."""
@@ -261,7 +263,7 @@ class Histogram:
         return self._values.value("histogram", self._name, self._name + suffix, labels, self._text)
 
 
-def _release(files: dict[str, MmapedDict], claim: int, own_folder: ValuesFolder | None) -> None:
+def _release(files: dict[str, MmapedDict], claim: int, own_folder: SharedFolder | None) -> None:
     """Close what a ``SharedValues`` holds, and remove the folder if it is its own."""
     for file in files.values():
         file.close()  # type: ignore[no-untyped-call]

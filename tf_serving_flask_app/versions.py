@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import stat
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -10,17 +13,38 @@ from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.spec import LatestVersions, ModelSpec
 
 Fingerprint = tuple[tuple[str, int, int], ...]
-"""Of each file: its path, its size in bytes, and when it was last written, in nanoseconds."""
+"""Of each file: its path behind all links, its size in bytes, and when it was last written, in nanoseconds."""
+
+NUMBER = re.compile("[0-9]{1,18}")
+"""A version's number in a path or a folder's name: what fits into 63 bits."""
 
 
 def numbered_folders(path: Path) -> dict[int, Path]:
-    """Find the folders in a folder whose names are numbers; none where it cannot be read."""
+    """Find the folders in a folder whose names are numbers, links to folders too; none where it cannot be read.
+
+    Of several that mean the same number, ``7`` and ``007``, it is the one with the shortest name.
+    """
+    try:
+        with os.scandir(path) as entries:
+            numbers = [entry for entry in entries if NUMBER.fullmatch(entry.name)]
+    except OSError:
+        return {}
     found = {}
-    with suppress(OSError):
-        for folder in path.iterdir():
-            if folder.name.isdecimal() and folder.is_dir():
-                found[int(folder.name)] = folder
+    for entry in sorted(numbers, key=lambda entry: len(entry.name), reverse=True):
+        with suppress(OSError):  # a link to itself, or to where nobody may look, hides no other
+            if entry.is_dir():
+                found[int(entry.name)] = path / entry.name
     return found
+
+
+def may_be_there(file: Path) -> bool:
+    """Tell whether there is a file, as far as may be known: one in a folder that may not be read may be there."""
+    try:
+        return stat.S_ISREG(file.stat().st_mode)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
 
 
 def fingerprint(files: Iterable[Path]) -> Fingerprint:
@@ -29,7 +53,8 @@ def fingerprint(files: Iterable[Path]) -> Fingerprint:
     for file in files:
         with suppress(OSError):  # gone since it was listed
             status = file.stat()
-            found.append((str(file), status.st_size, status.st_mtime_ns))
+            # A link that is set anew may lead to a file of the same size and time: models of one shape, packed alike.
+            found.append((os.path.realpath(file), status.st_size, status.st_mtime_ns))
     return tuple(sorted(found))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from typing import Any
+
 import pytest
 from flask import Flask
 from prometheus_client.parser import text_string_to_metric_families
@@ -9,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.closing_client import ClosingClient
 from tests.conftest import COLORS, HALF, MakeApp
 from tests.pictures import picture
+from tf_serving_flask_app.observability.access import DATASET
 
 Series = dict[tuple[str, ...], float]
 
@@ -98,6 +102,45 @@ def test_models_are_counted_with_their_stages(client: ClosingClient) -> None:
     assert stages["half", "1", "predict"] == 2
     assert stages["half", "1", "postprocess"] == 1
     assert {stage for model, _, stage in stages if model == "colors"} == {"decode", "predict", "postprocess"}
+
+
+UNDECODABLE = {"data": b"no picture", "content_type": "image/png"}
+UNKNOWN_SIGNATURE: dict[str, Any] = {"signature_name": "nope", "instances": [1]}
+
+
+@pytest.mark.parametrize(
+    ("path", "request_", "model"),
+    [
+        ("/classify", UNDECODABLE, "colors"),
+        ("/predict/half", {"json": {"nope": 1}}, "half"),
+        ("/v1/models/half:predict", {"json": UNKNOWN_SIGNATURE}, "half"),
+        ("/v1/models/half/versions/1:predict", {"json": UNKNOWN_SIGNATURE}, "half"),
+        ("/v1/models/half:classify", {"json": {"examples": [{"x": 1}]}}, "half"),
+        ("/v2/models/half/infer", {"data": b"no JSON"}, "half"),
+    ],
+)
+def test_a_request_that_fails_before_the_model_runs_counts_for_the_model_that_it_named(
+    client: ClosingClient, caplog: pytest.LogCaptureFixture, path: str, request_: dict[str, Any], model: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    response = client.post(path, **request_)
+    (access,) = [record for record in caplog.records if record.name == DATASET]
+    counted = scrape(client, "tfsf_model_request_duration_seconds_count", "model", "version", "result")
+    (statistics,) = client.get(f"/v2/models/{model}/stats").get_json()["model_stats"]
+
+    assert response.status_code == 400
+    assert counted == {(model, "1", "failure"): 1}
+    assert statistics["inference_stats"]["fail"]["count"] == 1
+    assert (access.__dict__["labels.model_name"], access.__dict__["labels.model_version"]) == (model, "1")
+
+
+def test_who_asks_what_a_model_is_does_not_count_for_it(client: ClosingClient) -> None:
+    statuses = {
+        client.get(path).status_code for path in ("/v1/models/half/metadata", "/v2/models/half", "/openapi.json")
+    }
+
+    assert statuses == {200}
+    assert scrape(client, "tfsf_model_request_duration_seconds_count", "model") == {}
 
 
 def test_what_is_loaded_is_counted(client: ClosingClient) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,14 @@ import pytest
 
 from tests.backends.keras_models import MATRIX
 from tests.backends.models import Load, Models, Refusal
-from tf_serving_flask_app.backends.saved_model import SavedModel, read_meta_graph
+from tf_serving_flask_app.backends.saved_model import SavedModel, find_version, read_meta_graph
 from tf_serving_flask_app.backends.tensorflow_session import TensorFlowSession
+from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.tensors import PREDICT_METHOD, REGRESS_METHOD, Array
 
 pytestmark = pytest.mark.tensorflow
 
+NOBODY = 65534
 X = np.random.default_rng(4).normal(size=(3, 4)).astype(np.float32)
 
 
@@ -109,6 +113,38 @@ def test_a_folder_without_versions_has_its_own_number_or_the_specs(
     models: Models, load: Load, version: int | None, served: int
 ) -> None:
     assert load("saved_model", models.linear / "2", version=version).version == served
+
+
+def test_a_link_to_a_version_has_its_number(tmp_path: Path) -> None:
+    (tmp_path / "releases" / "3").mkdir(parents=True)
+    (tmp_path / "releases" / "3" / "saved_model.pb").touch()
+    current, seven = tmp_path / "current", tmp_path / "7"
+    for link in (current, seven):
+        link.symlink_to("releases/3")
+
+    assert SavedModel.versions(current) == {3: current}
+    assert SavedModel.versions(seven) == {7: seven}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not read")
+def test_a_version_that_may_not_be_read_is_refused_with_the_reason_and_hides_no_other() -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        folder.chmod(0o755)
+        for name, mode in (("1", 0o755), ("2", 0o700)):
+            (folder / name).mkdir()
+            (folder / name / "saved_model.pb").touch()
+            (folder / name).chmod(mode)
+        os.seteuid(NOBODY)
+        try:
+            found = SavedModel.versions(folder)
+            chosen, _ = find_version(folder, 2)
+            with pytest.raises(ConfigurationError, match=r"2/saved_model.pb: .*Permission denied"):
+                read_meta_graph(chosen)
+        finally:
+            os.seteuid(0)
+
+    assert found == {1: folder / "1", 2: folder / "2"}
 
 
 def test_a_table_from_an_asset_works_and_keeps_the_session_unfrozen(models: Models, load: Load) -> None:

@@ -137,6 +137,13 @@ class LiveServer:
         self._family.update({child.pid: child for child in children})
         return [child for child in children if os.getsid(child.pid) == os.getsid(self.process.pid)]
 
+    def shared_folder(self) -> Path:
+        """The folder in which the server's processes count and tell each other what to load."""
+        processes = [self.main, *self.workers()]
+        files = [Path(file.path) for process in processes for file in process.open_files()]
+        (folder,) = {file.parent for file in files if file.suffix == ".db"}
+        return folder
+
     def stop(self, sig: int = signal.SIGTERM) -> int:
         """Send the main process a signal and wait for its end; returns its exit code."""
         self.workers()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
@@ -48,17 +49,9 @@ def half_plus_two(server: LiveServer) -> int:
     return server.post("/predict/half_plus_two", json={"x": [1.0]}).status_code
 
 
-def counting_folder(processes: Iterable[psutil.Process]) -> Path:
-    """The folder in which these processes count."""
-    (folder,) = {
-        Path(file.path).parent for process in processes for file in process.open_files() if file.path.endswith(".db")
-    }
-    return folder
-
-
 def counting_files(server: LiveServer) -> set[str]:
     """What is in that folder."""
-    return {path.name for path in counting_folder(server.workers()).iterdir()}
+    return {path.name for path in server.shared_folder().iterdir()}
 
 
 def serving_workers(server: LiveServer, path: str) -> set[int]:
@@ -118,6 +111,24 @@ def test_what_is_no_http_is_counted_as_refused(server: LiveServer) -> None:
     assert refused() == before + 1
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_workers_of_another_user_count_and_are_told_what_to_load(tmp_path: Path) -> None:
+    spec = tmp_path / "numpy.spec"
+    spec.write_text(NUMPY_SPEC.replace("path: .", "path: /"))  # the other user may not read this one
+    with LiveServer("-s", spec, environ={"WEB_CONCURRENCY": "2", "GUNICORN_CMD_ARGS": "--user nobody"}) as server:
+        wait_until(lambda: {worker.username() for worker in server.workers()} == {"nobody"}, "the other user")
+        unloaded = server.post("/v2/repository/models/slow/unload").status_code
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for_line(lambda line: "The reload took" in line)
+        loaded = scrape(server, "tfsf_model_version_loaded", "model")
+        shared = server.shared_folder()
+        code = server.stop()
+
+    assert (unloaded, code) == (200, 0)
+    assert loaded["slow",] >= 1
+    assert not shared.exists()
+
+
 @pytest.mark.parametrize("mode", ["eventlet", "gthread", "sync"])
 def test_on_a_port_of_their_own_they_are_there_only(mode: str, numpy_spec: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -144,7 +155,7 @@ def test_one_process_counts_too_and_leaves_no_file(mode: str, numpy_spec: Path) 
     with LiveServer("-s", numpy_spec, environ=MODES[mode]) as server:
         half_plus_two(server)
         wait_until(lambda: scrape(server, MODEL, "model") == {("half_plus_two",): 1}, "the count")
-        folder = counting_folder([*server.workers(), server.main])
+        folder = server.shared_folder()
         existed = folder.is_dir()
         server.stop()
 

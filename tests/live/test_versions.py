@@ -78,14 +78,16 @@ models:
     environ = {**MODES["eventlet"], **POLL, "TMPDIR": str(folder / "tmp")}
     with LiveServer("-s", spec, environ=environ) as server:
         wait_until(lambda: len(listening(server)) == 2, "two workers")
+        shared = server.shared_folder()
         yield server
         assert server.stop() == 0
+    assert not shared.exists()
     assert list((folder / "tmp").iterdir()) == []
 
 
 def listening(server: LiveServer) -> set[int]:
     """The workers that have come to serve, or were killed."""
-    return {int(path.stem) for path in Path(server.main.environ()["TMPDIR"]).glob("*/*.sock")}
+    return {int(path.stem) for path in server.shared_folder().glob("*/*.sock")}
 
 
 def statuses(server: LiveServer, name: str) -> set[int]:

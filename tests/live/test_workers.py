@@ -454,7 +454,7 @@ def test_a_failing_worker_does_not_stop_a_server_that_serves_and_is_tried_again(
     wait_until(lambda: len({server.get("/pid").text for _ in range(8)}) == 2, "two serving workers", 20)
     failure_file(server).write_text("model.spec is gone")
     server.workers()[0].kill()
-    server.wait_for_line(lambda line: "model.spec is gone Trying again in 2 s." in line)
+    server.wait_for_line(lambda line: "model.spec is gone. Trying again in 2 s." in line)
 
     assert {server.get("/echo").status_code for _ in range(8)} == {200}
     failure_file(server).unlink()
@@ -514,12 +514,36 @@ def test_after_a_reload_connections_are_kept_as_long_as_was_promised(start: Star
     assert server.stop() == 0
 
 
-def test_a_reload_that_fails_leaves_the_old_workers_serving(start: Start) -> None:
-    server = start("eventlet")
-    (old,) = server.workers()
-    failure_file(server).write_text("model.spec is gone")
+def test_a_reload_that_fails_leaves_the_old_workers_serving_and_is_tried_again(start: Start) -> None:
+    server = start("eventlet", WEB_CONCURRENCY="2")
+    wait_until(lambda: len({server.get("/pid").text for _ in range(8)}) == 2, "two serving workers", 20)
+    old = server.workers()
+    failure_file(server).write_text("model.spec is gone.")
     server.process.send_signal(signal.SIGHUP)
     server.wait_for_line(lambda line: "model.spec is gone" in line)
+    serving = {server.get("/pid").text for _ in range(10)}
+    failure_file(server).unlink()
+    server.wait_for_line(lambda line: "The reload took" in line)
+    wait_until(lambda: not any(worker.is_running() for worker in old), "replacement", 20)
 
-    assert server.get("/pid").text == str(old.pid)
+    assert serving <= {str(worker.pid) for worker in old}
+    assert error_lines(server)[0] == (
+        "ERROR gunicorn.error: model.spec is gone. The workers from before the reload serve on. Trying again in 2 s."
+    )
+    assert len(server.workers()) == 2
+    assert server.stop() == 0
+
+
+def test_reloads_one_after_the_other_do_not_pile_up_workers(start: Start) -> None:
+    server = start("eventlet")
+    failure_file(server).write_text("sleep")
+    for loading in range(1, 4):
+        server.process.send_signal(signal.SIGHUP)
+        wait_until(lambda n=loading: sum("loading for long" in line for line in server.lines) == n, "start of a worker")  # type: ignore[misc]
+        wait_until(lambda: len(server.workers()) == 2, "end of the worker before")
+    failure_file(server).unlink()
+    server.process.send_signal(signal.SIGHUP)
+    server.wait_for_line(lambda line: "The reload took" in line)
+
+    assert error_lines(server) == []
     assert server.stop() == 0

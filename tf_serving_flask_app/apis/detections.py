@@ -120,8 +120,9 @@ def create_blueprint(repository: Repository) -> Blueprint:
     )
     def detect() -> Response:
         sent = read_picture(DetectForm)
-        detector = repository.find(sent.modelname, Detector)
-        detections = detector.detect(sent.file, request_context(), sent.min_confidence)
+        context = request_context()
+        detector = repository.find(sent.modelname, Detector, context=context)
+        detections = detector.detect(sent.file, context, sent.min_confidence)
         return json_response([detect_answer(detection) for detection in detections])
 
     @blueprint.get("/detect")
@@ -142,7 +143,7 @@ def create_blueprint(repository: Repository) -> Blueprint:
         began = time.perf_counter()
         body = read_json(ImageDetectionRequest)
         context = request_context()
-        detector = repository.find(body.model_name or None, Detector)
+        detector = repository.find(body.model_name or None, Detector, context=context)
         detections = detector.detect(body.image, context, body.threshold)
         return json_response(
             {

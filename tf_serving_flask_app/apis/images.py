@@ -72,8 +72,9 @@ def create_blueprint(repository: Repository, image_folder: Path) -> Blueprint:
     )
     def classify() -> Response:
         sent = read_picture(PictureForm)
-        model = repository.find(sent.modelname, Classification)
-        predictions = model.classify(sent.file, request_context())
+        context = request_context()
+        model = repository.find(sent.modelname, Classification, context=context)
+        predictions = model.classify(sent.file, context)
         return json_response(classify_answer(predictions, model.model.spec.top_k))
 
     @blueprint.get("/classify")
@@ -92,9 +93,10 @@ def create_blueprint(repository: Repository, image_folder: Path) -> Blueprint:
     )
     def classification() -> Response:
         query = read_query(ClassificationQuery)
-        model = repository.find(query.modelname, Classification)
+        context = request_context()
+        model = repository.find(query.modelname, Classification, context=context)
         picture = read_inside(image_folder, query.file_name or query.file_path or "")
-        predictions = model.classify(picture, request_context())
+        predictions = model.classify(picture, context)
         return json_response(probabilities(predictions))
 
     return blueprint

@@ -47,11 +47,11 @@ def create_blueprint(repository: Repository) -> Blueprint:
         may be a picture's file where the model is for pictures; the outputs then are bytes, or JSON where
         `Accept: application/json` asks for that.
         """
-        task = find_task(repository, name, version)
+        context = request_context()
+        task = find_task(repository, name, version, context)
         as_json = request.accept_mimetypes.best == "application/json"
-        answer = answer_call(
-            task, read_body(), request.headers.get(JSON_LENGTH_HEADER), request_context(), raw_to_json=as_json
-        )
+        header = request.headers.get(JSON_LENGTH_HEADER)
+        answer = answer_call(task, read_body(), header, context, raw_to_json=as_json)
         return response(answer)
 
     return blueprint

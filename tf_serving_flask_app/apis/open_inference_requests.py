@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from tf_serving_flask_app.apis.validation import Record, shown, validate
+from tf_serving_flask_app.context import RequestContext
 from tf_serving_flask_app.entries import VersionStatus
 from tf_serving_flask_app.errors import InvalidInput, VersionNotFound
 from tf_serving_flask_app.json_arrays import parse_json
@@ -32,14 +33,14 @@ def parse_request(kind: type[Record], text: bytes) -> Record:
     return validate(kind, data)
 
 
-def find_task(repository: Repository, name: str, version: str | None) -> Task:
-    """Find a model; without a version the one that is served as the latest.
+def find_task(repository: Repository, name: str, version: str | None, context: RequestContext | None = None) -> Task:
+    """Find a model; without a version the one that is served as the latest; see ``Repository.find``.
 
     Raises:
         InvalidInput: the version is no number.
         ServingError: see ``Repository.find``.
     """
-    return repository.find(name, Task, version=version_number(version))
+    return repository.find(name, Task, version=version_number(version), context=context)
 
 
 def statuses_of(repository: Repository, name: str, version: str | None) -> Sequence[VersionStatus]:

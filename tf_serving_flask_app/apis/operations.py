@@ -56,6 +56,10 @@ class HealthAnswer(BaseModel):
         dict[str, dict[str, str]],
         Field(description="Each model's versions with their states.", examples=[{"shapes": {"1": "AVAILABLE"}}]),
     ]
+    errors: Annotated[
+        dict[str, dict[str, str]],
+        Field(description="Why versions cannot be served, where there are such; of `/readyz`."),
+    ] = {}
 
 
 def create_blueprint(repository: Repository) -> Blueprint:

@@ -52,8 +52,9 @@ def create_blueprint(repository: Repository) -> Blueprint:
         named = name or request.args.get("modelname") or None
         if named is None and isinstance(fields.get("modelname"), str):
             named = str(fields.pop("modelname")) or None
-        task = repository.find(named, Task)
-        return json_response(task.predict(fields, request_context()))
+        context = request_context()
+        task = repository.find(named, Task, context=context)
+        return json_response(task.predict(fields, context))
 
     return blueprint
 

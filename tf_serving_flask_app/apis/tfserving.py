@@ -42,6 +42,7 @@ from tf_serving_flask_app.apis.tfserving_types import (
     VersionsAnswer,
 )
 from tf_serving_flask_app.apis.wire import json_response, read_body, request_context
+from tf_serving_flask_app.context import RequestContext
 from tf_serving_flask_app.entries import VersionStatus
 from tf_serving_flask_app.errors import (
     InvalidInput,
@@ -122,7 +123,7 @@ def create_blueprint(repository: Repository) -> Blueprint:
         with context.stage("decode"):
             document = parse_document(read_body())
             asked = validate(PredictRequest, document)
-            task = find_task(repository, name, version, label)
+            task = find_task(repository, name, version, label, context)
             text = 'Serving signature name: "{}" not found in signature def'
             signature = find_signature(task, asked.signature_name, text)
             by_rows, inputs = read_inputs(asked, document, signature, task.takes_pictures)
@@ -143,7 +144,7 @@ def create_blueprint(repository: Repository) -> Blueprint:
             document = parse_document(read_body())
             asked = validate(ExamplesRequest, document)
             examples = read_examples(asked, document)
-            task = find_task(repository, name, version, label)
+            task = find_task(repository, name, version, label, context)
             signature = find_signature(task, asked.signature_name, "No signature was found with the name: {}")
             check(signature)
         outputs = task.infer({INPUTS: examples}, context, signature.name, any_shape=True)
@@ -202,8 +203,14 @@ def create_blueprint(repository: Repository) -> Blueprint:
     return blueprint
 
 
-def find_task(repository: Repository, name: str, version: int | None, label: str | None) -> Task:
-    """Find a model, or one version of it.
+def find_task(
+    repository: Repository,
+    name: str,
+    version: int | None,
+    label: str | None,
+    context: RequestContext | None = None,
+) -> Task:
+    """Find a model, or one version of it; see ``Repository.find``.
 
     Version 0, where the model has none of that number, is the latest one: OpenVINO Model Server means that by it, and
     its client always names a version.
@@ -214,12 +221,12 @@ def find_task(repository: Repository, name: str, version: int | None, label: str
         NotReady: it lives elsewhere and has not been there yet.
     """
     try:
-        return repository.find(name, Task, version=version, label=label)
+        return repository.find(name, Task, version=version, label=label, context=context)
     except (ModelNotFound, VersionNotFound, LabelNotFound) as exc:
         if label is not None:
             raise InvalidInput(f"Unrecognized servable version label: {label}") from exc
         if version == 0 and isinstance(exc, VersionNotFound):
-            return find_task(repository, name, None, None)
+            return find_task(repository, name, None, None, context)
         if version is not None:
             text = f"Servable not found for request: Specific({name}, {version})"
             raise VersionNotFound(text, name, version) from exc

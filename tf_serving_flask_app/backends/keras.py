@@ -14,6 +14,7 @@ from tf_serving_flask_app.backends.tensorflow_session import (
     TensorFlowSession,
     bind,
     import_graph,
+    import_tensorflow,
     one_line,
     session_config,
 )
@@ -37,8 +38,8 @@ class KerasModel(TensorFlowSession):
 
     def __init__(self, spec: ModelSpec) -> None:
         """Load the model, trace its call once and fold its variables into constants."""
+        tf = import_tensorflow()
         import keras
-        import tensorflow as tf
 
         try:
             graph_def, inputs, outputs = freeze_call(load_keras_model(spec.path))

@@ -19,7 +19,7 @@ from tf_serving_flask_app.backends.tensorflow_session import (
 )
 from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.spec import ModelSpec
-from tf_serving_flask_app.versions import numbered_folders
+from tf_serving_flask_app.versions import NUMBER, may_be_there, numbered_folders
 
 logger = logging.getLogger(__name__)
 
@@ -63,9 +63,9 @@ class SavedModel(TensorFlowSession):
     @classmethod
     def versions(cls, path: Path) -> Mapping[int, Path]:
         """The folder itself if it is a SavedModel, else its numbered folders that are."""
-        if (path / FILE).is_file():
+        if os.path.isfile(path / FILE):
             return {_own_number(path): path}
-        return {number: folder for number, folder in numbered_folders(path).items() if (folder / FILE).is_file()}
+        return {number: folder for number, folder in numbered_folders(path).items() if may_be_there(folder / FILE)}
 
     @classmethod
     def files(cls, path: Path) -> Iterable[Path]:
@@ -79,7 +79,7 @@ def find_version(path: Path, version: int | None) -> tuple[Path, int]:
     Raises:
         ConfigurationError: neither the folder nor one of its numbered folders is a SavedModel.
     """
-    if (path / FILE).is_file():
+    if os.path.isfile(path / FILE):
         return path, _own_number(path) if version is None else version
     versions = numbered_folders(path)
     if not versions:
@@ -89,13 +89,15 @@ def find_version(path: Path, version: int | None) -> tuple[Path, int]:
     chosen = max(versions) if version is None else version
     if chosen not in versions:
         raise ConfigurationError(f"{path}: there is no version {chosen}; there are {sorted(versions)}.")
-    if not (versions[chosen] / FILE).is_file():
+    if not may_be_there(versions[chosen] / FILE):
         raise ConfigurationError(f"{versions[chosen]}: not a SavedModel: it has no saved_model.pb.")
     return versions[chosen], chosen
 
 
 def _own_number(folder: Path) -> int:
-    return int(folder.name) if folder.name.isdecimal() else 1
+    """The number in its name, or in that of the folder to which it is a link."""
+    names = (folder.name, folder.resolve().name)
+    return next((int(name) for name in names if NUMBER.fullmatch(name)), 1)
 
 
 def read_meta_graph(folder: Path) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,11 +27,22 @@ NOISE = re.compile(r"^\d+ root error\(s\) found\.|^\s*\(\d+\) [A-Z_]+: |\{\{[^}]
 MAX_REASON = 500
 
 
-def session_config(spec: SessionSpec) -> Any:
-    """Make the ``ConfigProto`` of one model: its own thread pools, so that models do not share settings."""
-    import tensorflow as tf
+def import_tensorflow() -> Any:
+    """Import TensorFlow, and let XLA compile for a processor, in those sessions that ask for it.
+
+    TensorFlow looks at the latter once, when the process makes its first session or runs its first operation, whichever
+    model that is for. So whatever may be first goes through here.
+    """
+    import tensorflow
     from tensorflow.python.client.pywrap_tf_session import TF_SetTfXlaCpuGlobalJit
 
+    TF_SetTfXlaCpuGlobalJit(True)
+    return tensorflow
+
+
+def session_config(spec: SessionSpec) -> Any:
+    """Make the ``ConfigProto`` of one model: its own thread pools, so that models do not share settings."""
+    tf = import_tensorflow()
     config = tf.compat.v1.ConfigProto(
         intra_op_parallelism_threads=spec.intra_op_threads,
         inter_op_parallelism_threads=spec.inter_op_threads,
@@ -44,9 +54,6 @@ def session_config(spec: SessionSpec) -> Any:
     rewrite = config.graph_options.rewrite_options
     if spec.precision == "bfloat16":
         rewrite.auto_mixed_precision_onednn_bfloat16 = rewrite.ON
-    # Lets XLA compile for a processor, in those sessions that ask for it. TensorFlow looks at this once, when the
-    # process makes its first session, whichever model that is for.
-    TF_SetTfXlaCpuGlobalJit(True)
     if spec.xla:
         config.graph_options.optimizer_options.global_jit_level = tf.compat.v1.OptimizerOptions.ON_1
     return config
@@ -63,7 +70,7 @@ class TensorFlowSession(Backend):
     @classmethod
     def before_fork(cls) -> None:
         """Import TensorFlow: seconds and 200 MB that the workers then share (it starts no thread)."""
-        importlib.import_module("tensorflow")
+        import_tensorflow()
 
     def _start(
         self,

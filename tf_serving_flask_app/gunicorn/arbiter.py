@@ -39,6 +39,8 @@ class Master(Arbiter):
         self._failures = 0
         self._retry_at = 0.0
         self._stopping = False
+        self._before_reload = 0  # the age of the youngest worker before the last reload
+        self._reload_began: float | None = None
         # For SIGUSR2: gunicorn's own guess does not know ``python -m``.
         self.START_CTX["args"] = [sys.executable, *sys.orig_argv[1:]]
 
@@ -71,20 +73,31 @@ class Master(Arbiter):
     def spawn_workers(self) -> None:
         """Start the workers that are missing, unless the last ones failed a moment ago."""
         if time.monotonic() >= self._retry_at:
-            super().spawn_workers()
+            for _ in range(self.num_workers - len(self._current_workers())):
+                self.spawn_worker()
 
     def manage_workers(self) -> None:
         """Start what is missing, and stop what is too much once the workers that stay are serving."""
         self._hear(self.WORKERS.values())
-        by_age = sorted(self.WORKERS.values(), key=lambda worker: worker.age)
-        complete = len(by_age) >= self.num_workers
-        if complete and all(worker.report.is_ready for worker in by_age[-self.num_workers :]):
+        current = self._current_workers()
+        staying = current[max(0, len(current) - self.num_workers) :]
+        if len(staying) < self.num_workers:
+            self.spawn_workers()
+        elif all(worker.report.is_ready for worker in staying):
             self._failures = 0
-            for worker in by_age[: -self.num_workers]:
-                worker.report.replace()
+            if self._reload_began is not None:
+                spent = time.monotonic() - self._reload_began
+                self.log.info("The reload took %.1f s: new workers serve now, the former ones end.", spent)
+                self._reload_began = None
+            for worker in self.WORKERS.values():
+                if worker not in staying:
+                    worker.report.replace()
             super().manage_workers()
-        elif not complete:
-            super().manage_workers()
+
+    def _current_workers(self) -> list[Any]:
+        """The workers that are no older than the last reload, the oldest first."""
+        current = [worker for worker in self.WORKERS.values() if worker.age > self._before_reload]
+        return sorted(current, key=lambda worker: worker.age)
 
     def reap_workers(self) -> None:
         """Bury the dead, and draw conclusions from those that died before they served."""
@@ -92,7 +105,8 @@ class Master(Arbiter):
         super().reap_workers()
         self._hear(before.values())
         for pid in before.keys() - self.WORKERS.keys():
-            if not self._stopping and not before[pid].report.is_ready:
+            report = before[pid].report
+            if not (self._stopping or report.is_ready or report.is_replaced):
                 self._judge(before[pid].report.failure)
 
     def reload(self) -> None:
@@ -103,9 +117,13 @@ class Master(Arbiter):
         if not self.app.reload():
             return
         self.setup(self.app)
-        self._retry_at = 0.0
-        for _ in range(self.num_workers):
-            self.spawn_worker()
+        for pid, worker in list(self.WORKERS.items()):
+            if not worker.report.is_ready:  # of a reload a moment ago: nobody needs them any more
+                worker.report.replace()
+                self.kill_worker(pid, signal.SIGTERM)
+        self._before_reload, self._reload_began = self.worker_age, time.monotonic()
+        self._failures, self._retry_at = 0, 0.0
+        self.spawn_workers()
 
     def _hear(self, workers: Any) -> None:
         """Notice who has come to serve."""
@@ -116,12 +134,16 @@ class Master(Arbiter):
         """Decide what the death of a worker that never served means; without a report it was killed, or crashed."""
         if failure is not None and not self._has_served:
             self._give_up(failure)
+        if time.monotonic() < self._retry_at:
+            return  # one of several that failed together, most likely for the same reason
         delay = min(RETRY_AFTER_S * 2**self._failures, MOST_RETRY_AFTER_S)
         self._failures += 1
         self._retry_at = time.monotonic() + delay
-        message = failure.message if failure is not None else "A worker died before it served."
+        message = failure.message.rstrip(".") if failure is not None else "A worker died before it served"
+        if self._reload_began is not None:
+            message += ". The workers from before the reload serve on"
         self.log.error(
-            "%s Trying again in %.0f s.", message, delay, exc_info=failure.cause if failure is not None else None
+            "%s. Trying again in %.0f s.", message, delay, exc_info=failure.cause if failure is not None else None
         )
 
     def _give_up(self, failure: BootFailure) -> NoReturn:
