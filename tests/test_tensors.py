@@ -64,6 +64,7 @@ def as_json(array: Array) -> Any:
         (["a", "b"], "object", strings(b"a", b"b")),
         (["é\0"], "object", strings("é\0".encode())),
         ([{"b64": "/wA="}, "a"], "object", strings(b"\xff\0", b"a")),
+        ([{"b64": "/wA"}, {"b64": " /w\nA=\r\n"}], "object", strings(b"\xff\0", b"\xff\0")),
         ([["a"], ["b"]], "object", strings(b"a", b"b").reshape(2, 1)),
         ([""], "object", strings(b"")),
     ],
@@ -111,7 +112,7 @@ def test_a_json_value_becomes_an_array_of_the_tensors_type(value: Any, dtype: An
         ({"b64": "AA==", "more": 1}, "object", "takes strings or {'b64': ...} only"),
         ({"b64": 1}, "object", "takes strings or {'b64': ...} only"),
         ({"b64": "%%"}, "object", "'b64' does not hold base64"),
-        ({"b64": "AAA"}, "object", "'b64' does not hold base64"),
+        ({"b64": "AAAAA"}, "object", "'b64' does not hold base64"),
     ],
 )
 def test_a_json_value_that_does_not_fit_is_refused_in_one_sentence(value: Any, dtype: Any, text: str) -> None:

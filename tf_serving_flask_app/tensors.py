@@ -167,10 +167,20 @@ def _decode_bytes(value: Any) -> Any:
         return _Bytes(value.encode("utf-8", "surrogateescape"))
     if isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str):
         try:
-            return _Bytes(base64.b64decode(value["b64"], validate=True))
+            return _Bytes(bytes_from_base64(value["b64"]))
         except ValueError as exc:
             raise InvalidInput(f"'b64' does not hold base64: {exc}.") from exc
     return value
+
+
+def bytes_from_base64(text: str) -> bytes:
+    """Decode base64, whose lines may be broken and whose padding may be left out, as TensorFlow Serving takes it too.
+
+    Raises:
+        ValueError: it is no base64.
+    """
+    digits = "".join(text.split()).rstrip("=")
+    return base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
 
 
 class _Bytes:
