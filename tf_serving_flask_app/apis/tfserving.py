@@ -142,7 +142,7 @@ def create_blueprint(repository: Repository) -> Blueprint:
         with context.stage("decode"):
             document = parse_document(read_body())
             asked = validate(ExamplesRequest, document)
-            examples = read_examples(asked, document)
+            examples = read_examples(asked, document, request.max_content_length)
             task = find_task(repository, name, version, label)
             signature = find_signature(task, asked.signature_name, "No signature was found with the name: {}")
             check(signature)
@@ -196,6 +196,11 @@ def create_blueprint(repository: Repository) -> Blueprint:
         if target.version is None and target.label is None:
             return status(target.name)
         return version_status(target.name, target.version, target.label)
+
+    @blueprint.before_request
+    def path_as_sent() -> Response | None:
+        """Take apart an encoded path before it is decoded: an encoded slash or colon separates nothing."""
+        return every_other_path(rest="") if "%" in raw_path() else None
 
     for prefix in ("/v1", "/V1"):
         blueprint.add_url_rule(f"{prefix}/<rest:rest>", view_func=every_other_path, methods=METHODS)
