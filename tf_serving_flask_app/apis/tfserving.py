@@ -28,7 +28,7 @@ from tf_serving_flask_app.apis.tfserving_json import (
     validate,
 )
 from tf_serving_flask_app.apis.tfserving_metadata import metadata_body, status_body
-from tf_serving_flask_app.apis.tfserving_path import CONVERTERS, parse_path, raw_path
+from tf_serving_flask_app.apis.tfserving_path import CONVERTERS, Target, parse_path, raw_path
 from tf_serving_flask_app.apis.tfserving_types import (
     ClassifyAnswer,
     ColumnarAnswer,
@@ -187,7 +187,7 @@ def create_blueprint(repository: Repository) -> Blueprint:
     def every_other_path(rest: str) -> Response:
         """TensorFlow Serving's paths in another case or encoding, and all that it calls malformed."""
         target = parse_path(request.method, raw_path())
-        if target == parse_path("GET", "/v1/models"):
+        if target == Target(name=None):
             return models()
         if target.name is None:
             raise InvalidInput("Missing model name in request.")

@@ -168,22 +168,22 @@ def _check_scalar(value: Any, dtype: np.dtype[Any]) -> None:
     if name not in TYPES:
         raise Unsupported(f"Conversion of JSON Value: {quote(value)} to type: {type_name(dtype)}")
     if isinstance(value, bool):
-        fits = name == "bool"
+        right = name == "bool"
     elif isinstance(value, int | float) and name in MANTISSA_BITS:
         if not _float_holds(value, name):
             raise InvalidInput(lossy(value, TYPES[name]))
-        fits = True
+        right = True
     elif isinstance(value, int) and name in INTEGERS:
-        fits = value in INTEGERS[name]
+        right = value in INTEGERS[name]
     elif name == "object" and isinstance(value, str):
         _check_text(value)
-        fits = True
+        right = True
     elif name == "object" and isinstance(value, dict):
         decode_base64(value)
-        fits = True
+        right = True
     else:
-        fits = False
-    if not fits:
+        right = False
+    if not right:
         raise InvalidInput(
             f"JSON Value: {quote(value)} Type: {json_type(value)} is not of expected type: {TYPES[name]}"
         )
