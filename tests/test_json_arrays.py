@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -254,6 +255,9 @@ def test_what_is_no_json_is_refused(text: str) -> None:
         ('{"ä": [1,2,3,4,5,6,7], "b": x}'.encode(), "unexpected character", 29, "at offset 29"),
         (b'{"a": [1,2,3,4,5,6,7] x', "unexpected character", 22, "at offset 22"),
         (b'[NaN, "a", [1,2,3,4,5,6,7], NaN, x]', "unexpected character", 33, "at offset 33"),
+        (b'{"x": [NaN, "a"], "y": [-NaN]}', "no digit after sign", 25, "at offset 25"),
+        (b'[NaN, "NaN\\"NaN", Infinity Infinity]', "unexpected character", 27, "at offset 27"),
+        (b'[NaN, 1, "Infinity', "unexpected end of data", 18, "at offset 18"),
         (b'{"a": "\xff"}', "The text is not UTF-8", 7, "The text is not UTF-8 at offset 7"),
         (b'{"a": [1,2,3,4,5,6,7,\xff]}', "The text is not UTF-8", 21, "at offset 21"),
     ],
@@ -390,6 +394,18 @@ def test_a_list_in_a_string_stays_one_whatever_ends_the_string_before(before: st
     document = {before: "[1,2,3,4,5,6]", "x": [before, "[1.5,2,3,4]"]}
 
     assert parse_json(json.dumps(document).encode()) == document
+
+
+def test_names_of_numbers_take_no_more_memory_than_numbers_do() -> None:
+    def peak(value: bytes) -> int:
+        tracemalloc.start()
+        try:
+            parse_json(b"[" + value * 20_000 + b'"x"]')
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak(b"NaN,") < 3 * peak(b"2.71828182845,")
 
 
 def test_a_first_row_that_promises_more_than_there_is_costs_nothing() -> None:

@@ -26,8 +26,7 @@ def strings(*values: bytes) -> Array:
     return array
 
 
-def nested(depth: int) -> Any:
-    value: Any = 1
+def nested(depth: int, value: Any = 1) -> Any:
     for _ in range(depth):
         value = [value]
     return value
@@ -61,9 +60,12 @@ def as_json(array: Array) -> Any:
         ([], "bool", np.zeros(0, "bool")),
         ([], "object", strings()),
         (nested(64), "float32", np.ones((1,) * 64, "float32")),
+        (nested(50, 2**64 - 1), "uint64", np.full((1,) * 50, 2**64 - 1, "uint64")),
+        ([np.array([2, 3]), [4, 5]], "float32", np.array([[2, 3], [4, 5]], "float32")),
         (["a", "b"], "object", strings(b"a", b"b")),
         (["é\0"], "object", strings("é\0".encode())),
         ([{"b64": "/wA="}, "a"], "object", strings(b"\xff\0", b"a")),
+        ([{"b64": "/wA"}, {"b64": " /w\nA=\r\n"}], "object", strings(b"\xff\0", b"\xff\0")),
         ([["a"], ["b"]], "object", strings(b"a", b"b").reshape(2, 1)),
         ([""], "object", strings(b"")),
     ],
@@ -101,6 +103,9 @@ def test_a_json_value_becomes_an_array_of_the_tensors_type(value: Any, dtype: An
         ({"b64": "AA=="}, "float32", "takes float32 values"),
         ([[1], [2, 3]], "int64", "rows of a list must be of equal length"),
         ([1, [2]], "float32", "rows of a list must be of equal length"),
+        (nested(50, 1.5), "int64", "takes int64 values; got '[[["),
+        (["x" * 10**7] + [""] * 10**5, "float32", "takes float32 values; got"),
+        ([["x" * 10**7], [""]] * 10**4, "bool", "takes bool values; got"),
         ([["a"], ["b", "c"]], "object", "rows of a list must be of equal length"),
         (nested(65), "float32", "at most 64 dimensions"),
         (nested(1000), "float32", "at most 64 dimensions"),
@@ -111,7 +116,7 @@ def test_a_json_value_becomes_an_array_of_the_tensors_type(value: Any, dtype: An
         ({"b64": "AA==", "more": 1}, "object", "takes strings or {'b64': ...} only"),
         ({"b64": 1}, "object", "takes strings or {'b64': ...} only"),
         ({"b64": "%%"}, "object", "'b64' does not hold base64"),
-        ({"b64": "AAA"}, "object", "'b64' does not hold base64"),
+        ({"b64": "AAAAA"}, "object", "'b64' does not hold base64"),
     ],
 )
 def test_a_json_value_that_does_not_fit_is_refused_in_one_sentence(value: Any, dtype: Any, text: str) -> None:
@@ -203,6 +208,8 @@ def test_a_number_too_large_for_a_floating_type_becomes_infinite_without_a_warni
         (np.arange(6)[::-2], [5, 3, 1]),
         (np.zeros((2, 0)), [[], []]),
         (np.zeros(0), []),
+        (np.array(2**64 - 1, "ulonglong"), 2**64 - 1),
+        (np.array(-1, "longlong"), -1),
         (strings(b"cat", "é".encode()), ["cat", "é"]),
         (strings(b"\xff\0", b""), [{"b64": "/wA="}, ""]),
         (strings(b"a", b"b").reshape(2, 1), [["a"], ["b"]]),
@@ -212,6 +219,13 @@ def test_a_number_too_large_for_a_floating_type_becomes_infinite_without_a_warni
 )
 def test_an_array_becomes_valid_json(array: Array, expected: Any) -> None:
     assert as_json(array) == expected
+
+
+@pytest.mark.parametrize("dtype", ["ulonglong", "longlong"])
+def test_rows_of_an_array_of_cs_long_long_can_be_encoded(dtype: str) -> None:
+    row = array_to_json(np.array([5], dtype))[0]
+
+    assert orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY) == b"5"
 
 
 def test_a_float32_is_written_with_its_own_digits() -> None:

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import base64
 import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
-import orjson
 
 from tf_serving_flask_app.errors import InvalidInput
 
 Tensors = dict[str, np.ndarray[Any, Any]]
 Array = np.ndarray[Any, Any]
+
+NUMBERS = {bool, int, float, list, np.ndarray}
+"""The types of what an array of numbers is made of. Of texts NumPy would make one that is as wide as the longest."""
 
 PREDICT_METHOD = "tensorflow/serving/predict"
 CLASSIFY_METHOD = "tensorflow/serving/classify"
@@ -117,46 +121,51 @@ def array_from_json(value: Any, info: TensorInfo) -> Array:
     Raises:
         InvalidInput: rows of unequal length, or an element that is not of the type.
     """
-    parsed = isinstance(value, np.ndarray)
+    kind = info.dtype.kind if info.dtype.kind in "Obiuc" else "f"
+    types = _types_in(value)
+    if kind != "O" and not types <= NUMBERS:
+        raise InvalidInput(f"Input {info.name!r} takes {info.type_name} values; got {_beginning(value)!r}.")
     try:
-        array = np.asarray(_decode_bytes(value) if info.dtype == object else value)
+        array = np.asarray(_decode_bytes(value) if kind == "O" else value)
     except (ValueError, RecursionError) as exc:
         raise InvalidInput(
             f"Input {info.name!r}: the rows of a list must be of equal length, in at most 64 dimensions."
         ) from exc
-    kind = info.dtype.kind if info.dtype.kind in "Obiuc" else "f"
-    given = "O" if array.dtype.kind in "SU" else array.dtype.kind
-    if kind in "iu" and given in "fO" and array.size and not parsed:
+    given = array.dtype.kind
+    if kind in "iu" and given in "fO" and array.size and types <= {int, list}:
         # NumPy makes floats or objects of integers when some are beyond int64.
-        exact = np.array(value, dtype=object)
-        if all(type(item) is int for item in exact.flat):
-            array, given = exact, "i"
+        array, given = np.array(value, dtype=object), "i"
     takes = {"O": "O", "b": "b", "i": "iu", "u": "iu", "f": "iuf", "c": "iufc"}[kind]
     if array.size and given not in takes:
         raise InvalidInput(f"Input {info.name!r} takes {info.type_name} values; got {_beginning(value)!r}.")
     if kind == "O":
         return _object_array(array)
+    if kind != "b" and bool in types and array.size:
+        raise InvalidInput(f"Input {info.name!r} takes {info.type_name} values; got true or false among them.")
     if array.size and kind in "iu":
         limits = np.iinfo(info.dtype)
         if int(array.min()) < limits.min or int(array.max()) > limits.max:
             raise InvalidInput(f"Input {info.name!r} takes {info.type_name}, {limits.min} to {limits.max}.")
-    if kind != "b" and not parsed and _holds_bools(value, array):
-        raise InvalidInput(f"Input {info.name!r} takes {info.type_name} values; got true or false among them.")
     with np.errstate(over="ignore"):
         return array.astype(info.dtype, copy=False)
 
 
+def _types_in(value: Any) -> set[type]:
+    """The types of a value and of what its lists hold, at any depth."""
+    types: set[type] = set()
+    level = [value]
+    while level:
+        here = set(map(type, level))
+        types |= here
+        level = list(chain.from_iterable(item for item in level if type(item) is list)) if list in here else []
+    return types
+
+
 def _beginning(value: Any) -> str:
     """A value as an error quotes it."""
-    return str(value.reshape(-1)[:8].tolist() if isinstance(value, np.ndarray) else value)[:60]
-
-
-def _holds_bools(value: Any, array: Array) -> bool:
-    """Tell whether a 1 or 0 of the array was true or false, which NumPy does not distinguish among numbers."""
-    if not ((array == 0) | (array == 1)).any():
-        return False
-    text = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
-    return b"true" in text or b"false" in text
+    if isinstance(value, np.ndarray):
+        value = value.reshape(-1)[:8].tolist()
+    return (value if isinstance(value, str) else reprlib.repr(value))[:60]
 
 
 def _decode_bytes(value: Any) -> Any:
@@ -167,10 +176,20 @@ def _decode_bytes(value: Any) -> Any:
         return _Bytes(value.encode("utf-8", "surrogateescape"))
     if isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str):
         try:
-            return _Bytes(base64.b64decode(value["b64"], validate=True))
+            return _Bytes(bytes_from_base64(value["b64"]))
         except ValueError as exc:
             raise InvalidInput(f"'b64' does not hold base64: {exc}.") from exc
     return value
+
+
+def bytes_from_base64(text: str) -> bytes:
+    """Decode base64, whose lines may be broken and whose padding may be left out, as TensorFlow Serving takes it too.
+
+    Raises:
+        ValueError: it is no base64.
+    """
+    digits = "".join(text.split()).rstrip("=")
+    return base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
 
 
 class _Bytes:
@@ -198,6 +217,8 @@ def array_to_json(array: Array) -> Any:
         return _encode_bytes(array.tolist())
     if array.dtype.name == "bfloat16":
         array = array.astype(np.float32)
+    if array.dtype.char in "qQ":  # C's long long, of which the encoder does not know single numbers
+        array = array.view(array.dtype.name)
     if array.dtype.kind not in "fiub":
         return array.astype(str).tolist()
     return np.ascontiguousarray(array) if array.ndim else array[()]

@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
-from tf_serving_flask_app.apis.content_encoding import decoded
+from tf_serving_flask_app.apis.content_encoding import MOST_MEMBERS, decoded
 from tf_serving_flask_app.errors import InvalidInput
 
 TEXT = b'{"x": [4, 5]}'
@@ -90,6 +90,14 @@ def test_the_bound_is_exact(codings: str) -> None:
 def test_members_share_the_bound() -> None:
     with pytest.raises(RequestEntityTooLarge):
         decoded(gzip.compress(b"x" * (MOST // 2 + 1)) * 2, "gzip", MOST)
+
+
+def test_a_body_of_a_great_many_members_is_bad_input() -> None:
+    few, many = gzip.compress(b"x") * MOST_MEMBERS, gzip.compress(b"") * (MOST_MEMBERS + 1)
+
+    assert decoded(few, "gzip", MOST) == b"x" * MOST_MEMBERS
+    with pytest.raises(InvalidInput, match="it has more than 100 members"):
+        decoded(many, "gzip", MOST)
 
 
 def test_a_bomb_is_not_inflated() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import threading
@@ -51,6 +52,14 @@ def test_an_uploaded_picture_of_each_format_is_classified_best_first(client: Fla
 @pytest.mark.parametrize("mimetype", ["image/png", "image/x-unknown", "application/octet-stream"])
 def test_a_raw_body_is_a_picture_too(client: FlaskClient, mimetype: str) -> None:
     response = client.post("/classify?modelname=colors", data=picture("lime"), content_type=mimetype)
+
+    assert response.json is not None
+    assert response.json["class"] == "green"
+
+
+def test_a_raw_picture_may_be_compressed(client: FlaskClient) -> None:
+    body = gzip.compress(picture("lime", format="BMP"))
+    response = client.post("/classify", data=body, content_type="image/bmp", headers={"Content-Encoding": "gzip"})
 
     assert response.json is not None
     assert response.json["class"] == "green"

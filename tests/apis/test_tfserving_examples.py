@@ -6,8 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from werkzeug.exceptions import RequestEntityTooLarge
 
-from tf_serving_flask_app.apis.tfserving_examples import classify_answer, features_from_json, regress_answer
+from tf_serving_flask_app.apis.tfserving_examples import (
+    classify_answer,
+    features_from_json,
+    read_examples,
+    regress_answer,
+)
+from tf_serving_flask_app.apis.tfserving_json import validate
+from tf_serving_flask_app.apis.tfserving_types import ExamplesRequest
 from tf_serving_flask_app.errors import InvalidInput
 
 
@@ -51,6 +59,17 @@ def test_other_values_are_refused(value: Any, text: str) -> None:
         features_from_json({"f": value})
 
     assert str(caught.value).startswith(text)
+
+
+@pytest.mark.tensorflow
+def test_a_context_that_makes_too_much_of_a_small_request_is_too_large() -> None:
+    document = {"context": {"a": "x" * 1000}, "examples": [{}, {}]}
+    asked = validate(ExamplesRequest, document)
+
+    assert [len(example) > 1000 for example in read_examples(asked, document, 2100)] == [True, True]
+    assert len(read_examples(asked, document, None)) == 2
+    with pytest.raises(RequestEntityTooLarge):
+        read_examples(asked, document, 2000)
 
 
 @pytest.mark.parametrize(

@@ -70,3 +70,27 @@ def test_a_path_is_read_below_a_prefix_and_out_of_a_whole_url(client: FlaskClien
     answer = client.get("/v1/MODELS", environ_overrides=environ, base_url="http://localhost/prefix")
 
     assert answer.json == {"models": ["half", "colors", "echo"]}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "error"),
+    [
+        ("POST", "/v1/models/half%3Apredict", 400, "Malformed request: POST /v1/models/half%3Apredict"),
+        ("GET", "/v1/models/half%3Apredict", 404, "Could not find any versions of model half:predict"),
+        ("GET", "/v1/models/half%2Fmetadata", 404, "Could not find any versions of model half/metadata"),
+        ("POST", "/v1/models/half%2Fversions%2F1:predict", 404, "for request: Latest(half/versions/1)"),
+    ],
+)
+def test_an_encoded_colon_or_slash_is_part_of_a_name(
+    client: FlaskClient, method: str, path: str, status: int, error: str
+) -> None:
+    answer = client.open(path, method=method, data=b'{"instances": [1]}')
+
+    assert answer.status_code == status
+    assert error in answer.get_json()["error"]
+
+
+def test_behind_a_server_that_does_not_tell_the_path_as_sent_the_decoded_one_is_read(client: FlaskClient) -> None:
+    answer = client.post("/V1/models/half:predict", data=b'{"instances": [1]}', environ_overrides={"RAW_URI": ""})
+
+    assert answer.json == {"predictions": [2.5]}

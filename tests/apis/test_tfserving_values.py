@@ -7,7 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tf_serving_flask_app.apis.tfserving_values import check_value, first_wrong, json_type, quote, shape_of, type_name
+from tf_serving_flask_app.apis import tfserving_values
+from tf_serving_flask_app.apis.tfserving_values import (
+    check_value,
+    first_wrong,
+    fits,
+    json_type,
+    quote,
+    shape_of,
+    type_name,
+)
 from tf_serving_flask_app.errors import InvalidInput, Unsupported
 from tf_serving_flask_app.tensors import TensorInfo
 
@@ -81,12 +90,49 @@ def test_the_first_wrong_item_is_found_with_few_looks(length: int, wrong: int) -
     assert sum(looked) <= length
 
 
-def test_lists_nested_deeper_than_python_goes_are_refused() -> None:
-    value: Any = 1
+def test_in_lists_nested_deeper_than_python_goes_the_wrong_value_is_found() -> None:
+    value: Any = "x"
     for _ in range(3000):
         value = [value]
-    with pytest.raises(InvalidInput, match="nested too deeply"):
+    with pytest.raises(InvalidInput, match="String is not of expected type: float"):
         check_value(value, TensorInfo("x", FLOAT, None))
+
+
+def test_however_lists_are_nested_each_value_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+
+    def counted(values: Any, shape: tuple[int, ...], info: TensorInfo) -> bool:
+        looked.append(len(repr(values)))
+        return fits(values, shape, info)
+
+    monkeypatch.setattr(tfserving_values, "fits", counted)
+    value: Any = [2.5] * 1000
+    for _ in range(50):
+        value = [value, [0.5]]
+    with pytest.raises(
+        InvalidInput, match=r"^Encountered list at unexpected size: 1 at level: 51 expected size: 1000$"
+    ):
+        check_value([value, value], TensorInfo("x", FLOAT, None))
+
+    assert sum(looked) <= len(repr(value))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ([[1, "x"], [3]], 'JSON Value: "x" Type: String'),
+        ([[1, 2], [3], ["x", 4]], "Encountered list at unexpected size: 1 at level: 1 expected size: 2"),
+        ([[1, 2], 3, [4]], "JSON Value: 3 found at incorrect level: 2"),
+        ([[1, [2]], [3, "x"]], "Encountered list at unexpected level: 2 expected < 2"),
+        ([[np.array([3, 2]), ["x", 2]], [1]], 'JSON Value: "x" Type: String'),
+        ([[np.array([3, 2**40])], [1, 2]], "JSON Value: 1099511627776 Type: Number"),
+    ],
+)
+def test_of_several_faults_the_first_in_the_text_is_told(value: Any, text: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        check_value(value, TensorInfo("x", INT, None))
+
+    assert str(caught.value).startswith(text)
 
 
 @pytest.mark.parametrize(

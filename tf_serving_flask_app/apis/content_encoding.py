@@ -12,6 +12,9 @@ from tf_serving_flask_app.errors import InvalidInput
 MOST_CODINGS = 4
 """Nobody needs more than one, and each costs up to the bound again."""
 
+MOST_MEMBERS = 100
+"""Of a gzip body: nobody needs more than one, and behind each the rest of the body is copied."""
+
 
 def decoded(body: bytes, codings: str, most: int | None) -> bytes:
     """Undo the codings of a body, the last one first.
@@ -46,6 +49,8 @@ def _gunzip(body: bytes, most: int | None) -> bytes:
     parts: list[bytes] = []
     left = most
     while body or not parts:
+        if len(parts) == MOST_MEMBERS:
+            raise zlib.error(f"it has more than {MOST_MEMBERS} members")
         part, body = _inflate(body, zlib.MAX_WBITS | 16, left)
         parts.append(part)
         left = None if left is None else left - len(part)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import time
 from typing import Annotated, Any
 
@@ -16,6 +15,7 @@ from tf_serving_flask_app.apis.validation import read_json
 from tf_serving_flask_app.apis.wire import json_response, request_context
 from tf_serving_flask_app.repository import Repository
 from tf_serving_flask_app.tasks.detection import Detection, Detector
+from tf_serving_flask_app.tensors import bytes_from_base64
 
 MinConfidence = Annotated[
     Share, Field(description="Report detections from this score on; else the spec's, else the setting's.")
@@ -29,9 +29,7 @@ def _decode_base64(image: Any) -> bytes:
     if image.startswith("data:"):
         image = image.partition(",")[2]
     try:
-        # Some encoders break lines, and some leave the padding out.
-        text = "".join(image.split()).rstrip("=")
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        return bytes_from_base64(image)
     except ValueError as exc:
         raise ValueError(f"is not base64: {exc}") from exc
 

@@ -28,7 +28,7 @@ from tf_serving_flask_app.apis.tfserving_json import (
     validate,
 )
 from tf_serving_flask_app.apis.tfserving_metadata import metadata_body, status_body
-from tf_serving_flask_app.apis.tfserving_path import CONVERTERS, parse_path, raw_path
+from tf_serving_flask_app.apis.tfserving_path import CONVERTERS, Target, parse_path, raw_path
 from tf_serving_flask_app.apis.tfserving_types import (
     ClassifyAnswer,
     ColumnarAnswer,
@@ -143,7 +143,7 @@ def create_blueprint(repository: Repository) -> Blueprint:
         with context.stage("decode"):
             document = parse_document(read_body())
             asked = validate(ExamplesRequest, document)
-            examples = read_examples(asked, document)
+            examples = read_examples(asked, document, request.max_content_length)
             task = find_task(repository, name, version, label, context)
             signature = find_signature(task, asked.signature_name, "No signature was found with the name: {}")
             check(signature)
@@ -188,7 +188,7 @@ def create_blueprint(repository: Repository) -> Blueprint:
     def every_other_path(rest: str) -> Response:
         """TensorFlow Serving's paths in another case or encoding, and all that it calls malformed."""
         target = parse_path(request.method, raw_path())
-        if target == parse_path("GET", "/v1/models"):
+        if target == Target(name=None):
             return models()
         if target.name is None:
             raise InvalidInput("Missing model name in request.")
@@ -197,6 +197,11 @@ def create_blueprint(repository: Repository) -> Blueprint:
         if target.version is None and target.label is None:
             return status(target.name)
         return version_status(target.name, target.version, target.label)
+
+    @blueprint.before_request
+    def path_as_sent() -> Response | None:
+        """Take apart an encoded path before it is decoded: an encoded slash or colon separates nothing."""
+        return every_other_path(rest="") if "%" in raw_path() else None
 
     for prefix in ("/v1", "/V1"):
         blueprint.add_url_rule(f"{prefix}/<rest:rest>", view_func=every_other_path, methods=METHODS)

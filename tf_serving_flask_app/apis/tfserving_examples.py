@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from tf_serving_flask_app.apis.tfserving_json import shape_text
 from tf_serving_flask_app.apis.tfserving_metadata import data_type
@@ -25,11 +26,17 @@ MAX_FLOAT = float(np.finfo(np.float32).max)
 KINDS = {int: "int64", float: "float", bytes: "bytes"}
 
 
-def read_examples(asked: ExamplesRequest, document: dict[str, Any]) -> Array:
+def read_examples(asked: ExamplesRequest, document: dict[str, Any], most: int | None) -> Array:
     """Make the input of a classify or regress signature: a serialized ``tf.train.Example`` for each example.
+
+    Args:
+        asked: the request.
+        document: what it was made of, for errors.
+        most: bytes of the context that all examples may hold together; None for no bound.
 
     Raises:
         InvalidInput: in TensorFlow Serving's words.
+        RequestEntityTooLarge: each example holds the context, and that makes too much of it.
     """
     context = b""
     if "context" in document:
@@ -42,6 +49,8 @@ def read_examples(asked: ExamplesRequest, document: dict[str, Any]) -> Array:
         raise InvalidInput(f"JSON Value: {quote(document)} Expecting 'examples' value to be an list/array")
     if not len(asked.examples):
         raise InvalidInput(f"JSON Value: {quote(document)} 'examples' value is an empty array")
+    if most is not None and len(context) * len(asked.examples) > most:
+        raise RequestEntityTooLarge
     examples = np.empty(len(asked.examples), dtype=object)
     examples[:] = [context + serialized_example(features_from_json(example)) for example in asked.examples]
     return examples

@@ -64,7 +64,7 @@ def parse_path(method: str, path: str) -> Target:
 
 def raw_path() -> str:
     """The request's path as it was sent, without the query."""
-    uri: str = request.environ.get("RAW_URI") or quote(request.path)
+    uri: str = request.environ.get("RAW_URI") or quote(request.path, safe="/:")
     path = re.sub(r"^https?://[^/]*", "", uri.partition("?")[0], flags=re.I)
     return path.removeprefix(request.script_root)
 

@@ -6,16 +6,16 @@ Serving says of it (tensorflow/serving, util/json_tensor.cc); by halves, since a
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from tf_serving_flask_app.errors import InvalidInput, Unsupported
-from tf_serving_flask_app.tensors import Array, TensorInfo, array_from_json
+from tf_serving_flask_app.tensors import Array, TensorInfo, array_from_json, bytes_from_base64
 
 QUOTED_BYTES = 256
 """Of a client's JSON, in an error."""
@@ -113,34 +113,52 @@ def shape_of(value: Any) -> tuple[int, ...]:
 def check_value(value: Any, info: TensorInfo) -> None:
     """Look for what is wrong with a value as TensorFlow Serving does, from its beginning.
 
+    It goes through the lists level by level, not through each to its end: however they are nested, each is looked at
+    once. A list that does not fit ends all levels below it, since what is behind it is not what is found first.
+
     Raises:
         InvalidInput: in TensorFlow Serving's words.
         Unsupported: the same.
     """
-    try:
-        _check(value, 0, shape_of(value), info)
-    except RecursionError as exc:
-        raise InvalidInput("The lists are nested too deeply.") from exc
+    shape = shape_of(value)
+    wrong: InvalidInput | None = None
+    items: Any = [value]
+    for level, size in enumerate(shape):
+        if len(items) == 1 and isinstance(items[0], np.ndarray):
+            items = items[0].reshape(-1)
+            break
+        fitting = next((at for at, item in enumerate(items) if not is_list(item) or len(item) != size), len(items))
+        if fitting < len(items):
+            wrong = _wrong_list(items[fitting], level, shape)
+        items = list(chain.from_iterable(map(_plain_list, items[:fitting])))
+    else:
+        fitting = next((at for at, item in enumerate(items) if is_list(item)), len(items))
+        if fitting < len(items):
+            wrong = _wrong_list(items[fitting], len(shape), shape)
+        items = items[:fitting]
+    if len(items):
+        _check_scalar(items[first_wrong(items, lambda part: fits(part, (), info))], info.dtype)
+    if wrong is not None:
+        raise wrong
 
 
-def _check(value: Any, level: int, shape: tuple[int, ...], info: TensorInfo) -> None:
+def _plain_list(value: Any) -> list[Any]:
+    plain: list[Any] = value.tolist() if isinstance(value, np.ndarray) else value
+    return plain
+
+
+def _wrong_list(value: Any, level: int, shape: tuple[int, ...]) -> InvalidInput:
+    """What is wrong with a value that is no list of the right length, or is one where none belongs."""
     if not is_list(value):
-        if level != len(shape):
-            raise InvalidInput(
-                f"JSON Value: {quote(value)} found at incorrect level: {level + 1} in the JSON DOM. Expected at level:"
-                f" {len(shape)}"
-            )
-        _check_scalar(value, info.dtype)
-        return
-    if level >= len(shape):
-        raise InvalidInput(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
-    if len(value) != shape[level]:
-        raise InvalidInput(
-            f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
+        return InvalidInput(
+            f"JSON Value: {quote(value)} found at incorrect level: {level + 1} in the JSON DOM. Expected at level:"
+            f" {len(shape)}"
         )
-    if len(value):
-        below = shape[level + 1 :]
-        _check(value[first_wrong(value, lambda items: fits(items, below, info))], level + 1, shape, info)
+    if level >= len(shape):
+        return InvalidInput(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
+    return InvalidInput(
+        f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
+    )
 
 
 def _check_scalar(value: Any, dtype: np.dtype[Any]) -> None:
@@ -150,22 +168,22 @@ def _check_scalar(value: Any, dtype: np.dtype[Any]) -> None:
     if name not in TYPES:
         raise Unsupported(f"Conversion of JSON Value: {quote(value)} to type: {type_name(dtype)}")
     if isinstance(value, bool):
-        fits = name == "bool"
+        right = name == "bool"
     elif isinstance(value, int | float) and name in MANTISSA_BITS:
         if not _float_holds(value, name):
             raise InvalidInput(lossy(value, TYPES[name]))
-        fits = True
+        right = True
     elif isinstance(value, int) and name in INTEGERS:
-        fits = value in INTEGERS[name]
+        right = value in INTEGERS[name]
     elif name == "object" and isinstance(value, str):
         _check_text(value)
-        fits = True
+        right = True
     elif name == "object" and isinstance(value, dict):
         decode_base64(value)
-        fits = True
+        right = True
     else:
-        fits = False
-    if not fits:
+        right = False
+    if not right:
         raise InvalidInput(
             f"JSON Value: {quote(value)} Type: {json_type(value)} is not of expected type: {TYPES[name]}"
         )
@@ -224,7 +242,7 @@ def decode_base64(value: Any) -> bytes:
     if not is_base64(value):
         raise InvalidInput(f"JSON Value: {quote(value)} not formatted correctly for base64 data")
     try:
-        return base64.b64decode(value["b64"], validate=True)
+        return bytes_from_base64(value["b64"])
     except ValueError as exc:
         raise InvalidInput("Unable to base64 decode") from exc
 

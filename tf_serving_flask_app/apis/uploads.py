@@ -11,6 +11,7 @@ from werkzeug.exceptions import MethodNotAllowed
 from tf_serving_flask_app.apis.documentation import Binary, Operation
 from tf_serving_flask_app.apis.parameters import ModelQuery
 from tf_serving_flask_app.apis.validation import filled, validate
+from tf_serving_flask_app.apis.wire import read_body
 
 
 class PictureForm(ModelQuery):
@@ -40,12 +41,13 @@ def read_picture(kind: type[Form]) -> Form:
 
     Raises:
         InvalidInput: there is none; the text says how to send one.
+        HTTPException: the body cannot be had, see ``read_body``.
     """
     raw = request.mimetype.startswith("image/") or request.mimetype == "application/octet-stream"
     fields = filled(request.args) | ({} if raw else filled(request.form))
     fields.pop("file", None)  # a text is no picture
     if raw:
-        fields["file"] = request.get_data(cache=False)
+        fields["file"] = read_body()
     elif upload := request.files.get("file"):
         fields["file"] = upload.read()
     return validate(kind, fields)
