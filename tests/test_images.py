@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import random
@@ -18,10 +19,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from tf_serving_flask_app.errors import ConfigurationError, InvalidImage
-from tf_serving_flask_app.images import ImageInput, decode, flatten, resize, to_array
+from tf_serving_flask_app.errors import InvalidImage
+from tf_serving_flask_app.images import Picture, decode, flatten, to_array
 from tf_serving_flask_app.placement import Placement, Resize, place
-from tf_serving_flask_app.scaling import Color, parse_scale
 
 # Pillow warns about damaged metadata of a picture that it can read. Its DecompressionBombWarning stays an error here.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
@@ -47,6 +47,15 @@ def encode(image: Image.Image, name: str, **options: Any) -> bytes:
     return file.getvalue()
 
 
+def decoded(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The picture as it is, upright."""
+    return decode(data, max_pixels).fit(None, "none")
+
+
+def resize(image: Image.Image, width: int, height: int, how: Resize) -> Image.Image:
+    return Picture(image, image.size, image.size, None).fit((width, height), how)
+
+
 def rgb(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("RGB"))
 
@@ -57,14 +66,14 @@ def rgb(image: Image.Image) -> np.ndarray:
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "MPO"])
 def test_the_promised_formats_are_decoded_as_pillow_does(name: str) -> None:
     data = encode(photo(), name)
-    np.testing.assert_array_equal(rgb(decode(data, MAX_PIXELS)), rgb(Image.open(io.BytesIO(data))))
+    np.testing.assert_array_equal(rgb(decoded(data)), rgb(Image.open(io.BytesIO(data))))
 
 
 @pytest.mark.parametrize("name", ["GIF", "WEBP", "TIFF", "PNG", "MPO"])
 def test_of_many_frames_the_first_is_taken(name: str) -> None:
     frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
     data = encode(frames[0], name, save_all=True, append_images=frames[1:])
-    assert rgb(decode(data, MAX_PIXELS)).mean((0, 1)) == pytest.approx([255, 0, 0], abs=2)
+    assert rgb(decoded(data)).mean((0, 1)) == pytest.approx([255, 0, 0], abs=2)
 
 
 @pytest.mark.parametrize(
@@ -87,14 +96,14 @@ def test_of_many_frames_the_first_is_taken(name: str) -> None:
 )
 def test_what_is_not_taken_is_named_with_what_is(data: bytes, found: str) -> None:
     with pytest.raises(InvalidImage, match=f"^{found}; send a JPEG, PNG, GIF, BMP, WebP or TIFF picture.$"):
-        decode(data, MAX_PIXELS)
+        decoded(data)
 
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF"])
 def test_half_a_file_is_refused_as_truncated(name: str) -> None:
     data = encode(photo(200, 200), name)
     with pytest.raises(InvalidImage, match=r"is truncated or damaged .* send the whole file") as caught:
-        decode(data[: len(data) // 2], MAX_PIXELS)
+        decoded(data[: len(data) // 2])
     assert isinstance(caught.value.__cause__, Exception)
 
 
@@ -104,7 +113,7 @@ def test_memory_that_is_short_is_not_the_clients_fault(monkeypatch: pytest.Monke
 
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", no_memory)
     with pytest.raises(MemoryError):
-        decode(encode(photo(), "PNG"), MAX_PIXELS)
+        decoded(encode(photo(), "PNG"))
 
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "TIFF", "MPO"])
@@ -117,7 +126,7 @@ def test_the_exif_orientation_is_applied(name: str, orientation: int, seen: str)
     corners[:16, :24], corners[:16, 24:], corners[16:, :24], corners[16:, 24:] = 0, 80, 160, 240  # a b c d
     exif = Image.Exif()
     exif[0x0112] = orientation
-    found = np.asarray(decode(encode(Image.fromarray(corners), name, exif=exif), MAX_PIXELS).convert("L"))
+    found = np.asarray(decoded(encode(Image.fromarray(corners), name, exif=exif)).convert("L"))
     assert found.shape == ((48, 32) if orientation > 4 else (32, 48))
     quarters = found[8, 8], found[8, -8], found[-8, 8], found[-8, -8]
     assert "".join("abcd"[round(int(value) / 80)] for value in quarters) == seen
@@ -128,7 +137,7 @@ def test_the_exif_orientation_is_applied(name: str, orientation: int, seen: str)
 )
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP"])
 def test_a_damaged_exif_block_does_not_hide_the_picture(name: str, exif: bytes) -> None:
-    assert decode(encode(photo(), name, exif=exif), MAX_PIXELS).size == (40, 30)
+    assert decoded(encode(photo(), name, exif=exif)).size == (40, 30)
 
 
 # Bombs
@@ -212,7 +221,7 @@ BOMBS = {
 def test_a_picture_above_the_limit_is_refused_with_size_and_limit(name: str) -> None:
     size = r"9008x9008 = 81144064" if name == "tiff tile" else r"9000x9000 = 81000000"
     with pytest.raises(InvalidImage, match=f"has {size} pixels and the limit is 50000000; send a smaller one.$"):
-        decode(BOMBS[name], MAX_PIXELS)
+        decoded(BOMBS[name])
 
 
 def test_refusing_a_bomb_takes_neither_memory_nor_time() -> None:
@@ -257,12 +266,12 @@ def test_the_limit_itself_is_allowed(data: bytes) -> None:
 def test_a_gif_frame_beyond_its_canvas_is_shown_whole() -> None:
     data = encode(photo(), "GIF")
     small_canvas = data[:6] + struct.pack("<HH", 9, 1) + data[10:]
-    np.testing.assert_array_equal(rgb(decode(small_canvas, MAX_PIXELS)), rgb(decode(data, MAX_PIXELS)))
+    np.testing.assert_array_equal(rgb(decoded(small_canvas)), rgb(decoded(data)))
 
 
 def test_pillows_own_limit_plays_no_part_below_the_configured_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    assert decode(encode(photo(), "PNG"), MAX_PIXELS).size == (40, 30)
+    assert decoded(encode(photo(), "PNG")).size == (40, 30)
 
 
 # Files that have made trouble elsewhere
@@ -282,7 +291,7 @@ def test_an_odd_file_is_decoded_or_refused_in_one_sentence(path: Path) -> None:
     data = path.read_bytes()
     begin = time.perf_counter()
     try:
-        image = decode(data, MAX_PIXELS)
+        image = decoded(data)
     except InvalidImage as exc:
         assert time.perf_counter() - begin < 0.2
         with pytest.raises(InvalidImage, match=SENTENCE):
@@ -306,7 +315,7 @@ def test_every_odd_file_that_pillow_reads_in_our_formats_is_decoded() -> None:
     refused = set()
     for path in odd_files():
         try:
-            decode(path.read_bytes(), MAX_PIXELS)
+            decoded(path.read_bytes())
         except InvalidImage:
             refused.add(path)
     assert {path.name for path in refused if path.suffix in TAKEN and path.name in readable} == FAIL_ON_FIRST_LOAD
@@ -326,21 +335,21 @@ def test_every_odd_file_that_pillow_reads_in_our_formats_is_decoded() -> None:
 )
 def test_an_odd_bomb_is_refused_for_the_right_reason(name: str, reason: str) -> None:
     with pytest.raises(InvalidImage, match=reason):
-        decode(odd(name), MAX_PIXELS)
+        decoded(odd(name))
 
 
 @needs_test_data
 @pytest.mark.parametrize("orientation", range(2, 9))
 def test_the_same_photograph_in_each_orientation_looks_the_same(orientation: int) -> None:
-    upright = to_array(decode(odd("hopper.jpg"), MAX_PIXELS), "rgb").astype(int)
-    turned = to_array(decode(odd(f"hopper_orientation_{orientation}.jpg"), MAX_PIXELS), "rgb")
+    upright = to_array(decoded(odd("hopper.jpg")), "rgb").astype(int)
+    turned = to_array(decoded(odd(f"hopper_orientation_{orientation}.jpg")), "rgb")
     assert np.abs(upright - turned).mean() < 6
     assert np.abs(upright - turned[:, ::-1]).mean() > 30
 
 
 @needs_test_data
 def test_a_cmyk_jpeg_looks_like_its_rgb_twin() -> None:
-    cmyk, twin = (to_array(decode(odd(f"pil_sample_{kind}.jpg"), MAX_PIXELS), "rgb") for kind in ("cmyk", "rgb"))
+    cmyk, twin = (to_array(decoded(odd(f"pil_sample_{kind}.jpg")), "rgb") for kind in ("cmyk", "rgb"))
     assert np.abs(cmyk.astype(int) - twin).mean() < 8
 
 
@@ -361,9 +370,11 @@ def test_damaged_files_give_a_picture_or_invalid_image_and_nothing_else(name: st
             )
         damaged.append(bytes(copy))
     refused = []
-    for blob in damaged:
+    for blob, frame in itertools.product(damaged, (None, (8, 6))):
         try:
-            assert decode(blob, 10_000).mode in ("L", "RGB")
+            image = decode(blob, 10_000, frame, "crop").fit(frame, "crop")
+            assert image.mode in ("L", "RGB")
+            assert image.size == (frame or image.size)
         except InvalidImage as exc:
             refused.append(str(exc))
     assert len(refused) > 20
@@ -426,15 +437,15 @@ def test_a_picture_with_alpha_is_exactly_what_pillow_makes_rgb_of_it() -> None:
     ids=["1", "L", "RGB", "I;16", "P"],
 )
 def test_a_colour_declared_transparent_in_a_png_stays_what_it_is(image: Image.Image, transparent: Any) -> None:
-    opaque = to_array(decode(encode(image, "PNG"), MAX_PIXELS), "rgb")
-    clear = to_array(decode(encode(image, "PNG", transparency=transparent), MAX_PIXELS), "rgb")
+    opaque = to_array(decoded(encode(image, "PNG")), "rgb")
+    clear = to_array(decoded(encode(image, "PNG", transparency=transparent)), "rgb")
     np.testing.assert_array_equal(opaque, clear)
 
 
 @pytest.mark.parametrize("name", ["PNG", "TIFF"])
 def test_sixteen_bits_are_scaled_not_clipped(name: str) -> None:
     image = Image.fromarray(np.array([[0, 255, 256, 32768, 65535]], np.uint16))
-    assert to_array(decode(encode(image, name), MAX_PIXELS), "grayscale").ravel().tolist() == [0, 0, 1, 128, 255]
+    assert to_array(decoded(encode(image, name)), "grayscale").ravel().tolist() == [0, 0, 1, 128, 255]
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I;16B", "I;16L", "I;16N"])
@@ -455,7 +466,7 @@ def test_integers_beyond_sixteen_bits_are_clipped() -> None:
 )
 def test_floating_pictures_are_taken_as_0_to_1_or_0_to_255(values: list[float], expected: list[int]) -> None:
     image = Image.fromarray(np.array([values], np.float32))
-    assert to_array(decode(encode(image, "TIFF"), MAX_PIXELS), "grayscale").ravel().tolist() == expected
+    assert to_array(decoded(encode(image, "TIFF")), "grayscale").ravel().tolist() == expected
 
 
 def test_a_flat_picture_is_not_copied() -> None:
@@ -515,71 +526,3 @@ def test_a_point_of_the_picture_is_found_where_the_placement_says(how: Resize) -
     y, x = seen.mean(0) + 0.5
     at = place(image.size, (60, 50), how)
     assert ((x - at.left) / at.width, (y - at.top) / at.height) == pytest.approx((0.55, 0.5), abs=0.02)
-
-
-# The model's input
-
-
-def image_input(scale: str = "raw", color: Color = "rgb", **changes: Any) -> ImageInput:
-    defaults: dict[str, Any] = {"width": 8, "height": 6, "max_pixels": MAX_PIXELS, "dtype": np.dtype(np.float32)}
-    return ImageInput(**defaults | changes, color=color, scale=parse_scale(scale, color))
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.float16, np.float32, np.float64])
-@pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
-@pytest.mark.parametrize("color", ["rgb", "bgr", "grayscale"])
-def test_the_tensor_is_a_contiguous_writable_batch_of_one(color: Color, layout: str, dtype: type) -> None:
-    tensor = image_input(color=color, layout=layout, dtype=np.dtype(dtype)).tensor(encode(photo(), "PNG"))
-    channels = 1 if color == "grayscale" else 3
-    assert tensor.shape == ((1, 6, 8, channels) if layout == "channels_last" else (1, channels, 6, 8))
-    assert tensor.dtype == dtype
-    assert tensor.flags.c_contiguous
-    assert tensor.flags.writeable
-    source = photo(mode="L" if color == "grayscale" else "RGB").resize((8, 6), Image.Resampling.BILINEAR)
-    expected = np.asarray(source).reshape(6, 8, channels)[..., :: -1 if color == "bgr" else 1]
-    found = tensor[0] if layout == "channels_last" else tensor[0].transpose(1, 2, 0)
-    np.testing.assert_array_equal(found, expected)
-
-
-def test_the_scale_is_applied_in_float32_before_the_cast() -> None:
-    pixels = np.asarray(photo().resize((8, 6), Image.Resampling.BILINEAR)).astype(np.float32)
-    expected = pixels / np.float32(127.5) - np.float32(1)
-    for dtype in (np.float16, np.float32, np.float64):
-        tensor = image_input("inception", dtype=np.dtype(dtype)).tensor(encode(photo(), "PNG"))
-        np.testing.assert_array_equal(tensor[0], expected.astype(dtype))
-
-
-@pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
-def test_the_constants_of_a_preset_meet_their_colours_in_each_layout(layout: str) -> None:
-    tensor = image_input("caffe", "bgr", layout=layout).from_image(Image.new("RGB", (8, 6), (124, 117, 104)))
-    by_channel = tensor[0, 0, 0] if layout == "channels_last" else tensor[0, :, 0, 0]
-    assert by_channel.tolist() == pytest.approx([104 - 103.939, 117 - 116.779, 124 - 123.68], abs=1e-4)
-
-
-def test_without_resizing_a_picture_keeps_its_size() -> None:
-    anything = image_input(width=None, height=None, resize="none", dtype=np.dtype(np.uint8))
-    tensor = anything.tensor(encode(photo(), "PNG"))
-    np.testing.assert_array_equal(tensor[0], np.asarray(photo()))
-
-
-@pytest.mark.parametrize(("width", "height", "wanted"), [(8, 6, "8x6"), (None, 6, "anyx6"), (40, 31, "40x31")])
-def test_without_resizing_a_picture_of_another_size_is_refused(width: int, height: int, wanted: str) -> None:
-    fixed = image_input(width=width, height=height, resize="none")
-    with pytest.raises(InvalidImage, match=f"has 40x30 pixels and the model takes {wanted}; send it at that size"):
-        fixed.tensor(encode(photo(), "PNG"))
-
-
-@pytest.mark.parametrize(
-    ("changes", "fault"),
-    [
-        ({"width": None}, "resize 'stretch' needs width and height"),
-        ({"height": None, "resize": "pad"}, "resize 'pad' needs width and height"),
-        ({"dtype": np.dtype(np.uint8), "scale": "x / 255"}, "input of uint8 .* scale 'x / 255'; use scale: raw"),
-        ({"dtype": np.dtype(np.int8)}, "0..255 do not fit .* int8"),
-        ({"dtype": np.dtype(object)}, "0..255 do not fit .* object"),
-        ({"dtype": np.dtype(bool)}, "0..255 do not fit .* bool"),
-    ],
-)
-def test_an_input_that_no_picture_could_satisfy_is_refused(changes: dict[str, Any], fault: str) -> None:
-    with pytest.raises(ConfigurationError, match=fault):
-        image_input(**changes)
