@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
@@ -77,3 +78,23 @@ def test_without_resizing_a_picture_of_another_size_is_refused(width: int, heigh
 def test_an_input_that_no_picture_could_satisfy_is_refused(changes: dict[str, Any], fault: str) -> None:
     with pytest.raises(ConfigurationError, match=fault):
         image_input(**changes)
+
+
+@pytest.mark.parametrize("color", ["rgb", "grayscale"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32])
+def test_an_integer_model_gets_the_pixels_of_a_full_decode(color: Color, dtype: type) -> None:
+    data = encode(photo(1024, 768), "JPEG")
+    found = image_input(color=color, dtype=np.dtype(dtype), width=224, height=224).tensor(data)
+    full = Image.open(io.BytesIO(data)).convert("L" if color == "grayscale" else "RGB")
+    expected = np.asarray(full.resize((224, 224), Image.Resampling.BILINEAR)).reshape(found.shape)
+
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_the_size_that_is_told_is_that_of_the_upright_picture_as_it_came() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    tensor, size = image_input(width=224, height=224).read(encode(photo(1024, 768), "JPEG", exif=exif))
+
+    assert tensor.shape == (1, 224, 224, 3)
+    assert size == (768, 1024)

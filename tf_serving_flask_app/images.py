@@ -68,7 +68,12 @@ _QUARTER_TURNS = (
 )
 
 _MAX_RUN_LENGTH = 2_100_000  # 1920x1080 in the longest encoding; half a second of Pillow's time
-_REDUCING_GAP = 3.0  # Pillow's documentation: from here on indistinguishable from resizing in one step
+
+# How many times as large as the frame a picture stays at least when it is reduced before it is resized: while a JPEG is
+# decoded, and by Pillow's ``reducing_gap``.
+_DRAFT_GAP, _REDUCING_GAP = 1.25, 6.0
+_LEAST_SIDE = 320  # and how many pixels: small frames are the most sensitive, and small pictures are decoded soon
+
 _RAW_MODES: dict[Color, str] = {"rgb": "RGB", "bgr": "BGR", "grayscale": "L"}
 
 
@@ -82,12 +87,14 @@ class Picture:
         size: of the whole picture in the file, upright.
         part: width and height of the picture in ``stored``, which may be a fraction of a pixel larger.
         turn: what sets ``stored`` upright.
+        reducible: it may be resized in two steps: it need not be exact, and was not reduced yet.
     """
 
     stored: Image.Image
     size: Size
     part: tuple[float, float]
     turn: Image.Transpose | None
+    reducible: bool = False
 
     def fit(self, frame: Size | None, how: Resize) -> Image.Image:
         """Fit the upright picture into a frame, see ``place``; bilinear, antialiased, with black bars.
@@ -111,7 +118,8 @@ class Picture:
         image = self.stored
         if image.size != size or box != (0, 0, *size):
             # Turned when it is small: that takes a picture of 12 million pixels as long as all the rest.
-            image = image.resize(size, Image.Resampling.BILINEAR, box, _REDUCING_GAP)
+            gap = _gap(_REDUCING_GAP, frame) if self.reducible else None
+            image = image.resize(size, Image.Resampling.BILINEAR, box, gap)
         image = self._upright(image)
         if image.size == frame:
             return image
@@ -131,8 +139,8 @@ def decode(
     Args:
         data: the file.
         max_pixels: that it may have.
-        frame: into which it will be fitted. A JPEG of at least twice the size is decoded at a half, a quarter or an
-            eighth of it, never smaller than it comes to lie in the frame.
+        frame: into which it will be fitted, where that need not be exact: a large JPEG is decoded at a half, a quarter
+            or an eighth of its size, and a large picture is resized in two steps. None: no pixel is lost.
         how: it will be fitted.
         color: that will be asked for; a grayscale picture is made of one in colour at once.
 
@@ -147,17 +155,19 @@ def decode(
         raise InvalidImage(f"{found}; send a JPEG, PNG, GIF, BMP, WebP or TIFF picture.")
     try:
         image = _open(name, data, max_pixels)
-        size: Size = image.size
-        part: tuple[float, float] = size
+        size, part = image.size, None
         if isinstance(image, JpegImageFile):
             image.decodermaxblock = len(data)  # one call of the decoder, with no copy of what it left
             if frame is not None:
                 part = _draft(image, frame, how, color)
         image.load()
+        reducible = frame is not None and part is None
+        if part is None:
+            size = part = image.size  # loading turns a TIFF and grows a GIF
         turn = _turn(image)
         flat = flatten(image)
         stored = flat.convert("L") if color == "grayscale" and flat.mode != "L" else flat
-        return Picture(stored, size[::-1] if turn in _QUARTER_TURNS else size, part, turn)
+        return Picture(stored, size[::-1] if turn in _QUARTER_TURNS else size, part, turn, reducible)
     except (InvalidImage, MemoryError):
         raise  # memory that is short is the server's fault: the size of the picture was allowed
     except Exception as exc:
@@ -251,17 +261,26 @@ def _webp_size(data: bytes) -> tuple[int, int]:
     return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
 
 
-def _draft(image: JpegImageFile, frame: Size, how: Resize, color: Color) -> tuple[float, float]:
-    """Have a JPEG reduced while it is decoded, where that leaves enough of it; the part of it that is the picture."""
+def _draft(image: JpegImageFile, frame: Size, how: Resize, color: Color) -> tuple[float, float] | None:
+    """Have a JPEG reduced while it is decoded, where that leaves enough of it.
+
+    Returns:
+        The picture's part of what will be decoded, see ``Picture``; None: it is not reduced.
+    """
     turned = _turn(image) in _QUARTER_TURNS
     at = place(image.size[::-1] if turned else image.size, frame, how)
-    width, height = math.ceil(at.width), math.ceil(at.height)
+    gap = _gap(_DRAFT_GAP, frame)
+    width, height = math.ceil(gap * at.width), math.ceil(gap * at.height)
     wanted = (height, width) if turned else (width, height)
     # A lossless JPEG, which cannot be reduced, has no quantisation tables.
     if min(image.width // wanted[0], image.height // wanted[1]) < 2 or not image.quantization:
-        return image.size
+        return None
     drafted = image.draft("L" if color == "grayscale" else None, wanted)
-    return drafted[1][2:] if drafted else image.size
+    return drafted[1][2:] if drafted else None
+
+
+def _gap(least: float, frame: Size) -> float:
+    return max(least, _LEAST_SIDE / max(frame))
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
