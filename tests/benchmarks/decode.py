@@ -1,7 +1,7 @@
-"""How long a picture takes to become a model's input, against a full decode as anybody writes it, with Pillow and NumPy.
+"""How long a picture takes to become a model's input, against a full decode with Pillow and NumPy as anybody writes it.
 
-Run it with ``.venv/bin/python -m tests.benchmarks.decode``; interleaved rounds of one thread, medians. The ratio to hold:
-a JPEG of 1024x768 pixels for a frame of 224x224 at least 1.5 times as fast as in full.
+Run it with ``.venv/bin/python -m tests.benchmarks.decode``; interleaved rounds of one thread, medians. The ratio to
+hold: a JPEG of 1024x768 pixels for a frame of 224x224 at least 1.5 times as fast as in full.
 """
 
 from __future__ import annotations
