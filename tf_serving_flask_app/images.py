@@ -72,7 +72,7 @@ _MAX_RUN_LENGTH = 2_100_000  # 1920x1080 in the longest encoding; half a second 
 # How many times as large as the frame a picture stays at least when it is reduced before it is resized: while a JPEG is
 # decoded, and by Pillow's ``reducing_gap``.
 _DRAFT_GAP, _REDUCING_GAP = 1.25, 6.0
-_LEAST_SIDE = 320  # and how many pixels: small frames are the most sensitive, and small pictures are decoded soon
+_LEAST_SIDE = 320  # pixels that stay too: small frames are the most sensitive, and small pictures are decoded soon
 
 _RAW_MODES: dict[Color, str] = {"rgb": "RGB", "bgr": "BGR", "grayscale": "L"}
 
@@ -100,8 +100,8 @@ class Picture:
         """Fit the upright picture into a frame, see ``place``; bilinear, antialiased, with black bars.
 
         Args:
-            frame: as it was given to ``decode``; None: the upright picture as it is.
-            how: the same.
+            frame: the one that ``decode`` was given, if it was given one; None: the upright picture as it is.
+            how: the picture lies in it.
         """
         if frame is None:
             return self._upright(self.stored)
@@ -141,7 +141,7 @@ def decode(
         max_pixels: that it may have.
         frame: into which it will be fitted, where that need not be exact: a large JPEG is decoded at a half, a quarter
             or an eighth of its size, and a large picture is resized in two steps. None: no pixel is lost.
-        how: it will be fitted.
+        how: the picture will lie in it.
         color: that will be asked for; a grayscale picture is made of one in colour at once.
 
     Raises:
