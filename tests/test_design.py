@@ -26,6 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("metrics",),
     ("settings", "scaling", "placement"),
     ("images", "label_map"),
+    ("image_input",),
     ("labels",),
     ("tensors",),
     ("spec",),

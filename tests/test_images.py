@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import random
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 import zlib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from tf_serving_flask_app.errors import ConfigurationError, InvalidImage
-from tf_serving_flask_app.images import ImageInput, decode, flatten, is_picture, resize, to_array
+from tf_serving_flask_app.errors import InvalidImage
+from tf_serving_flask_app.images import Picture, decode, flatten, is_picture, to_array
 from tf_serving_flask_app.placement import Placement, Resize, place
-from tf_serving_flask_app.scaling import Color, parse_scale
+from tf_serving_flask_app.scaling import Color
 
 # Pillow warns about damaged metadata of a picture that it can read. Its DecompressionBombWarning stays an error here.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
@@ -47,6 +49,15 @@ def encode(image: Image.Image, name: str, **options: Any) -> bytes:
     return file.getvalue()
 
 
+def decoded(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The picture as it is, upright."""
+    return decode(data, max_pixels).fit(None, "none")
+
+
+def resize(image: Image.Image, width: int, height: int, how: Resize) -> Image.Image:
+    return Picture(image, image.size, image.size, None).fit((width, height), how)
+
+
 def rgb(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("RGB"))
 
@@ -57,14 +68,14 @@ def rgb(image: Image.Image) -> np.ndarray:
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "MPO"])
 def test_the_promised_formats_are_decoded_as_pillow_does(name: str) -> None:
     data = encode(photo(), name)
-    np.testing.assert_array_equal(rgb(decode(data, MAX_PIXELS)), rgb(Image.open(io.BytesIO(data))))
+    np.testing.assert_array_equal(rgb(decoded(data)), rgb(Image.open(io.BytesIO(data))))
 
 
 @pytest.mark.parametrize("name", ["GIF", "WEBP", "TIFF", "PNG", "MPO"])
 def test_of_many_frames_the_first_is_taken(name: str) -> None:
     frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
     data = encode(frames[0], name, save_all=True, append_images=frames[1:])
-    assert rgb(decode(data, MAX_PIXELS)).mean((0, 1)) == pytest.approx([255, 0, 0], abs=2)
+    assert rgb(decoded(data)).mean((0, 1)) == pytest.approx([255, 0, 0], abs=2)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +98,7 @@ def test_of_many_frames_the_first_is_taken(name: str) -> None:
 )
 def test_what_is_not_taken_is_named_with_what_is(data: bytes, found: str) -> None:
     with pytest.raises(InvalidImage, match=f"^{found}; send a JPEG, PNG, GIF, BMP, WebP or TIFF picture.$"):
-        decode(data, MAX_PIXELS)
+        decoded(data)
 
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF"])
@@ -104,7 +115,7 @@ def test_numbers_are_no_picture(data: bytes) -> None:
 def test_half_a_file_is_refused_as_truncated(name: str) -> None:
     data = encode(photo(200, 200), name)
     with pytest.raises(InvalidImage, match=r"is truncated or damaged .* send the whole file") as caught:
-        decode(data[: len(data) // 2], MAX_PIXELS)
+        decoded(data[: len(data) // 2])
     assert isinstance(caught.value.__cause__, Exception)
 
 
@@ -114,7 +125,7 @@ def test_memory_that_is_short_is_not_the_clients_fault(monkeypatch: pytest.Monke
 
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", no_memory)
     with pytest.raises(MemoryError):
-        decode(encode(photo(), "PNG"), MAX_PIXELS)
+        decoded(encode(photo(), "PNG"))
 
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "TIFF", "MPO"])
@@ -127,7 +138,7 @@ def test_the_exif_orientation_is_applied(name: str, orientation: int, seen: str)
     corners[:16, :24], corners[:16, 24:], corners[16:, :24], corners[16:, 24:] = 0, 80, 160, 240  # a b c d
     exif = Image.Exif()
     exif[0x0112] = orientation
-    found = np.asarray(decode(encode(Image.fromarray(corners), name, exif=exif), MAX_PIXELS).convert("L"))
+    found = np.asarray(decoded(encode(Image.fromarray(corners), name, exif=exif)).convert("L"))
     assert found.shape == ((48, 32) if orientation > 4 else (32, 48))
     quarters = found[8, 8], found[8, -8], found[-8, 8], found[-8, -8]
     assert "".join("abcd"[round(int(value) / 80)] for value in quarters) == seen
@@ -138,7 +149,7 @@ def test_the_exif_orientation_is_applied(name: str, orientation: int, seen: str)
 )
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP"])
 def test_a_damaged_exif_block_does_not_hide_the_picture(name: str, exif: bytes) -> None:
-    assert decode(encode(photo(), name, exif=exif), MAX_PIXELS).size == (40, 30)
+    assert decoded(encode(photo(), name, exif=exif)).size == (40, 30)
 
 
 # Bombs
@@ -222,7 +233,7 @@ BOMBS = {
 def test_a_picture_above_the_limit_is_refused_with_size_and_limit(name: str) -> None:
     size = r"9008x9008 = 81144064" if name == "tiff tile" else r"9000x9000 = 81000000"
     with pytest.raises(InvalidImage, match=f"has {size} pixels and the limit is 50000000; send a smaller one.$"):
-        decode(BOMBS[name], MAX_PIXELS)
+        decoded(BOMBS[name])
 
 
 def test_refusing_a_bomb_takes_neither_memory_nor_time() -> None:
@@ -267,12 +278,12 @@ def test_the_limit_itself_is_allowed(data: bytes) -> None:
 def test_a_gif_frame_beyond_its_canvas_is_shown_whole() -> None:
     data = encode(photo(), "GIF")
     small_canvas = data[:6] + struct.pack("<HH", 9, 1) + data[10:]
-    np.testing.assert_array_equal(rgb(decode(small_canvas, MAX_PIXELS)), rgb(decode(data, MAX_PIXELS)))
+    np.testing.assert_array_equal(rgb(decoded(small_canvas)), rgb(decoded(data)))
 
 
 def test_pillows_own_limit_plays_no_part_below_the_configured_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    assert decode(encode(photo(), "PNG"), MAX_PIXELS).size == (40, 30)
+    assert decoded(encode(photo(), "PNG")).size == (40, 30)
 
 
 # Files that have made trouble elsewhere
@@ -292,7 +303,7 @@ def test_an_odd_file_is_decoded_or_refused_in_one_sentence(path: Path) -> None:
     data = path.read_bytes()
     begin = time.perf_counter()
     try:
-        image = decode(data, MAX_PIXELS)
+        image = decoded(data)
     except InvalidImage as exc:
         assert time.perf_counter() - begin < 0.2
         with pytest.raises(InvalidImage, match=SENTENCE):
@@ -316,7 +327,7 @@ def test_every_odd_file_that_pillow_reads_in_our_formats_is_decoded() -> None:
     refused = set()
     for path in odd_files():
         try:
-            decode(path.read_bytes(), MAX_PIXELS)
+            decoded(path.read_bytes())
         except InvalidImage:
             refused.add(path)
     assert {path.name for path in refused if path.suffix in TAKEN and path.name in readable} == FAIL_ON_FIRST_LOAD
@@ -336,21 +347,21 @@ def test_every_odd_file_that_pillow_reads_in_our_formats_is_decoded() -> None:
 )
 def test_an_odd_bomb_is_refused_for_the_right_reason(name: str, reason: str) -> None:
     with pytest.raises(InvalidImage, match=reason):
-        decode(odd(name), MAX_PIXELS)
+        decoded(odd(name))
 
 
 @needs_test_data
 @pytest.mark.parametrize("orientation", range(2, 9))
 def test_the_same_photograph_in_each_orientation_looks_the_same(orientation: int) -> None:
-    upright = to_array(decode(odd("hopper.jpg"), MAX_PIXELS), "rgb").astype(int)
-    turned = to_array(decode(odd(f"hopper_orientation_{orientation}.jpg"), MAX_PIXELS), "rgb")
+    upright = to_array(decoded(odd("hopper.jpg")), "rgb").astype(int)
+    turned = to_array(decoded(odd(f"hopper_orientation_{orientation}.jpg")), "rgb")
     assert np.abs(upright - turned).mean() < 6
     assert np.abs(upright - turned[:, ::-1]).mean() > 30
 
 
 @needs_test_data
 def test_a_cmyk_jpeg_looks_like_its_rgb_twin() -> None:
-    cmyk, twin = (to_array(decode(odd(f"pil_sample_{kind}.jpg"), MAX_PIXELS), "rgb") for kind in ("cmyk", "rgb"))
+    cmyk, twin = (to_array(decoded(odd(f"pil_sample_{kind}.jpg")), "rgb") for kind in ("cmyk", "rgb"))
     assert np.abs(cmyk.astype(int) - twin).mean() < 8
 
 
@@ -371,9 +382,11 @@ def test_damaged_files_give_a_picture_or_invalid_image_and_nothing_else(name: st
             )
         damaged.append(bytes(copy))
     refused = []
-    for blob in damaged:
+    for blob, frame in itertools.product(damaged, (None, (8, 6))):
         try:
-            assert decode(blob, 10_000).mode in ("L", "RGB")
+            image = decode(blob, 10_000, frame, "crop").fit(frame, "crop")
+            assert image.mode in ("L", "RGB")
+            assert image.size == (frame or image.size)
         except InvalidImage as exc:
             refused.append(str(exc))
     assert len(refused) > 20
@@ -436,15 +449,15 @@ def test_a_picture_with_alpha_is_exactly_what_pillow_makes_rgb_of_it() -> None:
     ids=["1", "L", "RGB", "I;16", "P"],
 )
 def test_a_colour_declared_transparent_in_a_png_stays_what_it_is(image: Image.Image, transparent: Any) -> None:
-    opaque = to_array(decode(encode(image, "PNG"), MAX_PIXELS), "rgb")
-    clear = to_array(decode(encode(image, "PNG", transparency=transparent), MAX_PIXELS), "rgb")
+    opaque = to_array(decoded(encode(image, "PNG")), "rgb")
+    clear = to_array(decoded(encode(image, "PNG", transparency=transparent)), "rgb")
     np.testing.assert_array_equal(opaque, clear)
 
 
 @pytest.mark.parametrize("name", ["PNG", "TIFF"])
 def test_sixteen_bits_are_scaled_not_clipped(name: str) -> None:
     image = Image.fromarray(np.array([[0, 255, 256, 32768, 65535]], np.uint16))
-    assert to_array(decode(encode(image, name), MAX_PIXELS), "grayscale").ravel().tolist() == [0, 0, 1, 128, 255]
+    assert to_array(decoded(encode(image, name)), "grayscale").ravel().tolist() == [0, 0, 1, 128, 255]
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I;16B", "I;16L", "I;16N"])
@@ -465,7 +478,7 @@ def test_integers_beyond_sixteen_bits_are_clipped() -> None:
 )
 def test_floating_pictures_are_taken_as_0_to_1_or_0_to_255(values: list[float], expected: list[int]) -> None:
     image = Image.fromarray(np.array([values], np.float32))
-    assert to_array(decode(encode(image, "TIFF"), MAX_PIXELS), "grayscale").ravel().tolist() == expected
+    assert to_array(decoded(encode(image, "TIFF")), "grayscale").ravel().tolist() == expected
 
 
 def test_a_flat_picture_is_not_copied() -> None:
@@ -527,69 +540,165 @@ def test_a_point_of_the_picture_is_found_where_the_placement_says(how: Resize) -
     assert ((x - at.left) / at.width, (y - at.top) / at.height) == pytest.approx((0.55, 0.5), abs=0.02)
 
 
-# The model's input
+# Fewer pixels than the file has
+
+FRAMES: list[tuple[tuple[int, int], Resize]] = [
+    ((224, 224), "stretch"),
+    ((128, 96), "crop"),
+    ((96, 224), "crop"),
+    ((300, 200), "pad"),
+]
 
 
-def image_input(scale: str = "raw", color: Color = "rgb", **changes: Any) -> ImageInput:
-    defaults: dict[str, Any] = {"width": 8, "height": 6, "max_pixels": MAX_PIXELS, "dtype": np.dtype(np.float32)}
-    return ImageInput(**defaults | changes, color=color, scale=parse_scale(scale, color))
+@cache
+def scene(width: int = 1024, height: int = 768) -> Image.Image:
+    """A picture with detail of every size, and no symmetry."""
+    y, x = np.mgrid[0:height, 0:width] / height
+    wave = np.sin(40 * x * x) + np.cos(9 * y) + 0.3 * np.sin(150 * x * y)
+    red, green, blue = wave, x + wave / 2, y * 2 - wave
+    channels = [(channel - channel.min()) / np.ptp(channel) * 255 for channel in (red, green, blue)]
+    return Image.fromarray(np.stack(channels, -1).astype(np.uint8))
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.float16, np.float32, np.float64])
-@pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
-@pytest.mark.parametrize("color", ["rgb", "bgr", "grayscale"])
-def test_the_tensor_is_a_contiguous_writable_batch_of_one(color: Color, layout: str, dtype: type) -> None:
-    tensor = image_input(color=color, layout=layout, dtype=np.dtype(dtype)).tensor(encode(photo(), "PNG"))
-    channels = 1 if color == "grayscale" else 3
-    assert tensor.shape == ((1, 6, 8, channels) if layout == "channels_last" else (1, channels, 6, 8))
-    assert tensor.dtype == dtype
-    assert tensor.flags.c_contiguous
-    assert tensor.flags.writeable
-    source = photo(mode="L" if color == "grayscale" else "RGB").resize((8, 6), Image.Resampling.BILINEAR)
-    expected = np.asarray(source).reshape(6, 8, channels)[..., :: -1 if color == "bgr" else 1]
-    found = tensor[0] if layout == "channels_last" else tensor[0].transpose(1, 2, 0)
-    np.testing.assert_array_equal(found, expected)
+def oriented(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
 
 
-def test_the_scale_is_applied_in_float32_before_the_cast() -> None:
-    pixels = np.asarray(photo().resize((8, 6), Image.Resampling.BILINEAR)).astype(np.float32)
-    expected = pixels / np.float32(127.5) - np.float32(1)
-    for dtype in (np.float16, np.float32, np.float64):
-        tensor = image_input("inception", dtype=np.dtype(dtype)).tensor(encode(photo(), "PNG"))
-        np.testing.assert_array_equal(tensor[0], expected.astype(dtype))
-
-
-@pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
-def test_the_constants_of_a_preset_meet_their_colours_in_each_layout(layout: str) -> None:
-    tensor = image_input("caffe", "bgr", layout=layout).from_image(Image.new("RGB", (8, 6), (124, 117, 104)))
-    by_channel = tensor[0, 0, 0] if layout == "channels_last" else tensor[0, :, 0, 0]
-    assert by_channel.tolist() == pytest.approx([104 - 103.939, 117 - 116.779, 124 - 123.68], abs=1e-4)
-
-
-def test_without_resizing_a_picture_keeps_its_size() -> None:
-    anything = image_input(width=None, height=None, resize="none", dtype=np.dtype(np.uint8))
-    tensor = anything.tensor(encode(photo(), "PNG"))
-    np.testing.assert_array_equal(tensor[0], np.asarray(photo()))
-
-
-@pytest.mark.parametrize(("width", "height", "wanted"), [(8, 6, "8x6"), (None, 6, "anyx6"), (40, 31, "40x31")])
-def test_without_resizing_a_picture_of_another_size_is_refused(width: int, height: int, wanted: str) -> None:
-    fixed = image_input(width=width, height=height, resize="none")
-    with pytest.raises(InvalidImage, match=f"has 40x30 pixels and the model takes {wanted}; send it at that size"):
-        fixed.tensor(encode(photo(), "PNG"))
+def lossless_jpeg(width: int, height: int) -> bytes:
+    """A gray picture in the lossless kind of JPEG: no difference between a pixel and the one beside it."""
+    frame = struct.pack(">BHHBBBB", 8, height, width, 1, 1, 0x11, 0)
+    segments = [(0xC3, frame), (0xC4, bytes([0, 1, *[0] * 16])), (0xDA, bytes([1, 1, 0, 1, 0, 0]))]
+    header = b"".join(struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body for marker, body in segments)
+    return b"\xff\xd8" + header + bytes(width * height // 8) + b"\xff\xd9"
 
 
 @pytest.mark.parametrize(
-    ("changes", "fault"),
+    ("size", "frame", "stored"),
     [
-        ({"width": None}, "resize 'stretch' needs width and height"),
-        ({"height": None, "resize": "pad"}, "resize 'pad' needs width and height"),
-        ({"dtype": np.dtype(np.uint8), "scale": "x / 255"}, "input of uint8 .* scale 'x / 255'; use scale: raw"),
-        ({"dtype": np.dtype(np.int8)}, "0..255 do not fit .* int8"),
-        ({"dtype": np.dtype(object)}, "0..255 do not fit .* object"),
-        ({"dtype": np.dtype(bool)}, "0..255 do not fit .* bool"),
+        ((1024, 768), (224, 224), (512, 384)),
+        ((1024, 768), (299, 299), (512, 384)),
+        ((1001, 771), (224, 224), (501, 386)),
+        ((4000, 3000), (224, 224), (500, 375)),
+        ((4000, 3000), (32, 32), (500, 375)),
+        ((1024, 768), (384, 384), (1024, 768)),
+        ((640, 480), (32, 32), (640, 480)),
+        ((4000, 300), (224, 224), (4000, 300)),
     ],
 )
-def test_an_input_that_no_picture_could_satisfy_is_refused(changes: dict[str, Any], fault: str) -> None:
-    with pytest.raises(ConfigurationError, match=fault):
-        image_input(**changes)
+def test_a_large_jpeg_is_decoded_at_a_fraction_that_leaves_more_than_the_frame_takes(
+    size: tuple[int, int], frame: tuple[int, int], stored: tuple[int, int]
+) -> None:
+    data = encode(Image.new("RGB", size), "JPEG")
+    picture = decode(data, MAX_PIXELS, frame, "stretch")
+
+    assert (picture.stored.size, picture.size) == (stored, size)
+    assert picture.fit(frame, "stretch").size == frame
+    assert decode(data, MAX_PIXELS).stored.size == size
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(("frame", "how"), FRAMES)
+def test_a_reduced_jpeg_looks_as_it_does_in_full_whichever_way_it_is_turned(
+    frame: tuple[int, int], how: Resize, orientation: int
+) -> None:
+    data = encode(scene(1021, 771), "JPEG", exif=oriented(orientation), quality=95)
+    found = decode(data, MAX_PIXELS, frame, how)
+    upright = decoded(data)
+    expected = rgb(resize(upright, *frame, how)).astype(int)
+
+    assert found.stored.width in (511, 256)
+    assert found.size == upright.size
+    difference = np.abs(rgb(found.fit(frame, how)) - expected)
+    assert difference.mean() < 1
+    assert difference.max() < 30
+
+
+@pytest.mark.parametrize("color", ["rgb", "grayscale"])
+@pytest.mark.parametrize("kind", ["progressive", "keep_rgb", "L", "CMYK", "MPO"])
+def test_every_kind_of_jpeg_can_be_reduced(kind: str, color: Color) -> None:
+    options: dict[str, Any] = {kind: True} if kind in ("progressive", "keep_rgb") else {}
+    image = scene().convert(kind) if kind in ("L", "CMYK") else scene()
+    data = encode(image, "MPO" if kind == "MPO" else "JPEG", quality=95, **options)
+    picture = decode(data, MAX_PIXELS, (224, 224), "crop", color)
+    found = to_array(picture.fit((224, 224), "crop"), color)
+    expected = to_array(resize(decoded(data), 224, 224, "crop"), color)
+
+    assert picture.stored.size == (512, 384)
+    assert np.abs(found.astype(int) - expected).mean() < 1.5
+
+
+@pytest.mark.parametrize("name", ["PNG", "BMP", "WEBP", "TIFF"])
+def test_other_formats_are_decoded_in_full(name: str) -> None:
+    data = encode(scene(), name)
+    picture = decode(data, MAX_PIXELS, (224, 224), "stretch")
+
+    assert picture.stored.size == (1024, 768)
+    np.testing.assert_array_equal(
+        rgb(picture.fit((224, 224), "stretch")), rgb(resize(decoded(data), 224, 224, "stretch"))
+    )
+
+
+def test_a_very_large_picture_is_resized_in_two_steps_unless_it_must_be_exact() -> None:
+    data = encode(scene(1600, 1300), "BMP")
+    exact = rgb(decode(data, MAX_PIXELS).fit((100, 100), "stretch")).astype(int)
+    found = rgb(decode(data, MAX_PIXELS, (100, 100), "stretch").fit((100, 100), "stretch"))
+
+    np.testing.assert_array_equal(exact, rgb(resize(scene(1600, 1300), 100, 100, "stretch")))
+    assert 0 < np.abs(found - exact).mean() < 1
+
+
+def test_a_lossless_jpeg_which_cannot_be_reduced_is_decoded_in_full() -> None:
+    picture = decode(lossless_jpeg(1024, 768), MAX_PIXELS, (224, 224), "stretch")
+
+    assert picture.stored.size == (1024, 768)
+    assert picture.stored.getextrema() == (128, 128)
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "TIFF", "MPO"])
+@pytest.mark.parametrize("orientation", range(2, 9))
+@pytest.mark.parametrize(("frame", "how"), [((24, 16), "stretch"), ((20, 30), "crop"), ((33, 18), "pad")])
+def test_a_turned_picture_is_fitted_as_if_it_were_upright(
+    name: str, orientation: int, frame: tuple[int, int], how: Resize
+) -> None:
+    data = encode(scene(100, 60), name, exif=oriented(orientation), **({"lossless": True} if name == "WEBP" else {}))
+    picture = decode(data, MAX_PIXELS, frame, how)
+    upright = decoded(data)
+    difference = np.abs(rgb(picture.fit(frame, how)).astype(int) - rgb(resize(upright, *frame, how)))
+
+    assert picture.size == upright.size == ((60, 100) if orientation > 4 else (100, 60))
+    assert difference.max() <= 2
+
+
+def test_the_limit_counts_the_pixels_of_the_file_not_those_that_are_decoded() -> None:
+    with pytest.raises(InvalidImage, match="1024x768 = 786432 pixels and the limit is 786431"):
+        decode(encode(scene(), "JPEG"), 1024 * 768 - 1, (224, 224), "stretch")
+
+
+def run_length_bmp(width: int, height: int, runs: bytes, bits: int = 8) -> bytes:
+    palette = bytes(range(256)) * 4
+    start = 14 + 40 + len(palette)
+    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, 1 if bits == 8 else 2, len(runs), 0, 0, 256, 0)
+    return b"BM" + struct.pack("<IHHI", start + len(runs), 0, 0, start) + header + palette + runs
+
+
+def test_a_run_length_bmp_is_decoded() -> None:
+    image = decoded(run_length_bmp(6, 2, b"\2\1\4\7\0\0\6\3\0\1"))
+    assert image.size == (6, 2)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        run_length_bmp(5000, 5000, b"\xff\1" * 10_000),
+        run_length_bmp(5000, 5000, b"\0\0" * 10_000, bits=4),
+        run_length_bmp(10, 10, b"\xff\1" * 5_000_000),
+    ],
+    ids=["many pixels", "many lines", "runs that give no pixel"],
+)
+def test_a_run_length_bmp_that_would_take_seconds_is_refused_at_once(data: bytes) -> None:
+    began = time.perf_counter()
+    with pytest.raises(InvalidImage, match=r"run-length encoded and has more than 2100000 .*; send it uncompressed or"):
+        decode(data, MAX_PIXELS)
+    assert time.perf_counter() - began < 0.2

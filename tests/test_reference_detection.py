@@ -97,3 +97,19 @@ def test_a_picture_turned_by_exif_has_the_same_boxes(client: FlaskClient, test_d
 
     assert len(plain) >= 4
     assert turned == plain
+
+
+def test_where_the_picture_is_resized_the_boxes_are_those_of_a_full_decode(test_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "hands.spec").write_text(SPEC.replace("resize: none", "resize: stretch, width: 320, height: 320"))
+    app = create_app(Settings.from_environ({}), load_spec(tmp_path / "hands.spec", test_data / "models").models)
+    client = app.test_client()
+    for name in ("coral_kite_and_cold.jpg", "coral_cat_720p.jpg"):
+        full = io.BytesIO()
+        image = Image.open(test_data / "images" / "photos" / name)
+        image.resize((320, 320), Image.Resampling.BILINEAR).save(full, "PNG")
+        url = "/detect?min_confidence=0.2"
+        found = client.post(url, data=photo(test_data, name), content_type="image/jpeg").get_json()
+        expected = client.post(url, data=full.getvalue(), content_type="image/png").get_json()
+
+        assert found == expected, name
+    app.extensions["repository"].close()

@@ -1,4 +1,4 @@
-"""From the bytes of a picture to a model's input. The only module that knows Pillow.
+"""From the bytes of a picture to its pixels, fitted into a frame. The only module that knows Pillow.
 
 Pillow's plugins are called by their own names, not through ``Image.open``: that would compare a picture with one
 limit for the whole process, warn about pictures that ``max_pixels`` allows, and hide the size of those it refuses.
@@ -8,27 +8,28 @@ Pillow's warnings about odd metadata are left alone: silencing them is not threa
 from __future__ import annotations
 
 import io
+import math
 import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
-from PIL.JpegImagePlugin import jpeg_factory
+from PIL.JpegImagePlugin import JpegImageFile, jpeg_factory
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from tf_serving_flask_app.errors import ConfigurationError, InvalidImage
+from tf_serving_flask_app.errors import InvalidImage
 from tf_serving_flask_app.placement import Resize, place
-from tf_serving_flask_app.scaling import Color, Scale
+from tf_serving_flask_app.scaling import Color
 
-Layout = Literal["channels_last", "channels_first"]
+Size = tuple[int, int]
+"""Width and height in pixels."""
 
 _OPENERS: dict[str, tuple[re.Pattern[bytes], Callable[[io.BytesIO], Image.Image]]] = {
     "JPEG": (re.compile(rb"\xff\xd8\xff"), jpeg_factory),
@@ -59,87 +60,89 @@ _UPRIGHT: dict[object, Image.Transpose] = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_QUARTER_TURNS = (
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_90,
+)
+
+_MAX_RUN_LENGTH = 2_100_000  # 1920x1080 in the longest encoding; half a second of Pillow's time
+
+# How many times as large as the frame a picture stays at least when it is reduced before it is resized: while a JPEG is
+# decoded, and by Pillow's ``reducing_gap``.
+_DRAFT_GAP, _REDUCING_GAP = 1.25, 6.0
+_LEAST_SIDE = 320  # pixels that stay too: small frames are the most sensitive, and small pictures are decoded soon
+
+_RAW_MODES: dict[Color, str] = {"rgb": "RGB", "bgr": "BGR", "grayscale": "L"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImageInput:
-    """How pictures become a model's input.
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture.
 
     Attributes:
-        width: of the frame that the model takes, in pixels; None: any, which needs ``resize="none"``.
-        height: the same.
-        max_pixels: a picture of more is refused before it is decoded.
-        scale: from pixel values of 0..255 to the model's numbers.
-        dtype: of the model's input; floating, or an integer type that holds 0..255 with the scale ``raw``.
-        color: the channels and their order.
-        resize: how a picture of another size is fitted into the frame.
-        layout: [1, height, width, channels] or [1, channels, height, width].
+        stored: its pixels in Pillow's mode ``L`` or ``RGB``, see ``flatten``; as the file has them, so perhaps turned,
+            and perhaps reduced while they were decoded.
+        size: of the whole picture in the file, upright.
+        part: width and height of the picture in ``stored``, which may be a fraction of a pixel larger.
+        turn: what sets ``stored`` upright.
+        reducible: it may be resized in two steps: it need not be exact, and was not reduced yet.
     """
 
-    width: int | None
-    height: int | None
-    max_pixels: int
-    scale: Scale
-    dtype: np.dtype
-    color: Color = "rgb"
-    resize: Resize = "stretch"
-    layout: Layout = "channels_last"
+    stored: Image.Image
+    size: Size
+    part: tuple[float, float]
+    turn: Image.Transpose | None
+    reducible: bool = False
 
-    def __post_init__(self) -> None:
-        """Raise ConfigurationError if there is no frame to resize to, or dtype cannot hold the scaled pixels."""
-        if self.resize != "none" and not (self.width and self.height):
-            raise ConfigurationError(
-                f"image: resize {self.resize!r} needs width and height in pixels; give both, or resize: none."
-            )
-        if self.dtype.kind not in "iuf" or (self.dtype.kind != "f" and np.iinfo(self.dtype).max < 255):
-            raise ConfigurationError(f"image: pixels of 0..255 do not fit the model's input of {self.dtype}.")
-        if self.dtype.kind != "f" and not self.scale.raw:
-            raise ConfigurationError(
-                f"image: the model's input of {self.dtype} cannot hold the result of scale {self.scale.text!r}; use"
-                " scale: raw."
-            )
+    def fit(self, frame: Size | None, how: Resize) -> Image.Image:
+        """Fit the upright picture into a frame, see ``place``; bilinear, antialiased, with black bars.
 
-    @property
-    def channels(self) -> int:
-        """Numbers a pixel."""
-        return 1 if self.color == "grayscale" else 3
-
-    def tensor(self, data: bytes) -> np.ndarray:
-        """Decode a picture and make it the model's input, see ``from_image``.
-
-        Raises:
-            InvalidImage: the bytes cannot be decoded as a picture of allowed size.
+        Args:
+            frame: the one that ``decode`` was given, if it was given one; None: the upright picture as it is.
+            how: the picture lies in it.
         """
-        return self.from_image(decode(data, self.max_pixels))
+        if frame is None:
+            return self._upright(self.stored)
+        at = place(self.size, frame, how)
+        size = (int(at.width), int(at.height)) if how == "pad" else frame
+        # The part that stays is resized alone: covering a frame with a picture of one pixel's height would take
+        # any amount of memory.
+        lost = max(0, -at.left / at.width), max(0, -at.top / at.height)
+        if self.turn in _QUARTER_TURNS:
+            size, lost = size[::-1], lost[::-1]
+        width, height = self.part
+        left, top = lost[0] * width, lost[1] * height
+        box = (left, top, width - left, height - top)
+        image = self.stored
+        if image.size != size or box != (0, 0, *size):
+            # Turned when it is small: that takes a picture of 12 million pixels as long as all the rest.
+            gap = _gap(_REDUCING_GAP, frame) if self.reducible else None
+            image = image.resize(size, Image.Resampling.BILINEAR, box, gap)
+        image = self._upright(image)
+        if image.size == frame:
+            return image
+        bars = Image.new(image.mode, frame)
+        bars.paste(image, (int(at.left), int(at.top)))
+        return bars
 
-    def from_image(self, image: Image.Image) -> np.ndarray:
-        """Make a decoded picture the model's input: a C-contiguous batch of one, of the model's layout and dtype.
-
-        Raises:
-            InvalidImage: the picture is not resized and has another size than the model takes.
-        """
-        image = _in_mode(image, self.color)
-        width, height = self.width or image.width, self.height or image.height
-        if self.resize == "none" and (width, height) != image.size:
-            raise InvalidImage(
-                f"The picture has {image.width}x{image.height} pixels and the model takes {self.width or 'any'}x"
-                f"{self.height or 'any'}; send it at that size."
-            )
-        image = resize(image, width, height, self.resize)
-        values: np.ndarray = to_array(image, self.color)
-        if not self.scale.raw:
-            values = self.scale(values)
-        if self.layout == "channels_first":
-            values = values.transpose(2, 0, 1)
-        # Pillow's arrays are read-only; a hook may want to write into its input.
-        return np.require(values, self.dtype, ["C_CONTIGUOUS", "WRITEABLE"])[np.newaxis]
+    def _upright(self, image: Image.Image) -> Image.Image:
+        return image if self.turn is None else image.transpose(self.turn)
 
 
-def decode(data: bytes, max_pixels: int) -> Image.Image:
-    """Decode a JPEG, PNG, GIF (first frame), BMP, WebP or TIFF picture and set it upright.
+def decode(
+    data: bytes, max_pixels: int, frame: Size | None = None, how: Resize = "none", color: Color = "rgb"
+) -> Picture:
+    """Decode a JPEG, PNG, GIF (first frame), BMP, WebP or TIFF picture.
 
-    Returns:
-        The picture in Pillow's mode ``L`` or ``RGB``, see ``flatten``, turned as its EXIF orientation says.
+    Args:
+        data: the file.
+        max_pixels: that it may have.
+        frame: into which it will be fitted, where that need not be exact: a large JPEG is decoded at a half, a quarter
+            or an eighth of its size, and a large picture is resized in two steps. None: no pixel is lost.
+        how: the picture will lie in it.
+        color: that will be asked for; a grayscale picture is made of one in colour at once.
 
     Raises:
         InvalidImage: another format or no picture, a damaged or truncated one, or width times height above
@@ -152,8 +155,19 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
         raise InvalidImage(f"{found}; send a JPEG, PNG, GIF, BMP, WebP or TIFF picture.")
     try:
         image = _open(name, data, max_pixels)
+        size, part = image.size, None
+        if isinstance(image, JpegImageFile):
+            image.decodermaxblock = len(data)  # one call of the decoder, with no copy of what it left
+            if frame is not None:
+                part = _draft(image, frame, how, color)
         image.load()
-        return flatten(_upright(image))
+        reducible = frame is not None and part is None
+        if part is None:
+            size = part = image.size  # loading turns a TIFF and grows a GIF
+        turn = _turn(image)
+        flat = flatten(image)
+        stored = flat.convert("L") if color == "grayscale" and flat.mode != "L" else flat
+        return Picture(stored, size[::-1] if turn in _QUARTER_TURNS else size, part, turn, reducible)
     except (InvalidImage, MemoryError):
         raise  # memory that is short is the server's fault: the size of the picture was allowed
     except Exception as exc:
@@ -189,34 +203,12 @@ def flatten(image: Image.Image) -> Image.Image:
 def to_array(image: Image.Image, color: Color) -> npt.NDArray[np.uint8]:
     """The pixels of a picture of any mode: [height, width, 3], or [height, width, 1] for grayscale; 0..255.
 
-    An opaque picture of 8 bits is exactly what Pillow's ``convert("RGB")`` makes of it. The array may be read-only.
+    An opaque picture of 8 bits is exactly what Pillow's ``convert("RGB")`` makes of it. The array is read-only.
     """
-    pixels: npt.NDArray[np.uint8] = np.asarray(_in_mode(image, color))
-    if color == "grayscale":
-        return pixels[..., np.newaxis]
-    return pixels[..., ::-1] if color == "bgr" else pixels
-
-
-def resize(image: Image.Image, width: int, height: int, how: Resize) -> Image.Image:
-    """Fit a picture into a frame of width x height pixels, see ``place``; bilinear, antialiased, with black bars."""
-    if how == "none":
-        return image
-    at = place(image.size, (width, height), how)
-    if how == "pad":
-        frame = Image.new(image.mode, (width, height))
-        whole = image.resize((int(at.width), int(at.height)), Image.Resampling.BILINEAR)
-        frame.paste(whole, (int(at.left), int(at.top)))
-        return frame
-    # The part that stays is resized alone: covering a frame with a picture of one pixel's height would take
-    # any amount of memory.
-    left, top = max(0, -at.left * image.width / at.width), max(0, -at.top * image.height / at.height)
-    box = (left, top, image.width - left, image.height - top)
-    return image.resize((width, height), Image.Resampling.BILINEAR, box=box)
-
-
-def _in_mode(image: Image.Image, color: Color) -> Image.Image:
     image, mode = flatten(image), "L" if color == "grayscale" else "RGB"
-    return image if image.mode == mode else image.convert(mode)
+    image = image if image.mode == mode else image.convert(mode)
+    pixels = np.frombuffer(image.tobytes("raw", _RAW_MODES[color]), np.uint8)
+    return pixels.reshape(image.height, image.width, len(mode))
 
 
 def _open(name: str, data: bytes, max_pixels: int) -> Image.Image:
@@ -226,6 +218,8 @@ def _open(name: str, data: bytes, max_pixels: int) -> Image.Image:
         _check_size(*announced(data), max_pixels)
     image = _OPENERS[name][1](io.BytesIO(data))
     _check_size(*image.size, max_pixels)
+    if isinstance(image, BmpImageFile) and image.tile[0].codec_name == "bmp_rle":
+        _check_run_length(len(data), image.width * image.height)
     if isinstance(image, TiffImageFile):
         # A whole tile is decoded at once, however small the picture in it.
         _check_size(image.tag_v2.get(TILEWIDTH, 0), image.tag_v2.get(TILELENGTH, 0), max_pixels)
@@ -236,6 +230,15 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
     if (pixels := width * height) > max_pixels:
         size = f"{width}x{height} = {pixels} pixels"
         raise InvalidImage(f"The picture has {size} and the limit is {max_pixels}; send a smaller one.")
+
+
+def _check_run_length(size: int, pixels: int) -> None:
+    # Pillow decodes these in Python, step by step, and a step may give no pixel.
+    if max(size, pixels) > _MAX_RUN_LENGTH:
+        raise InvalidImage(
+            f"The BMP picture is run-length encoded and has more than {_MAX_RUN_LENGTH} pixels or bytes; send it"
+            " uncompressed or as a PNG."
+        )
 
 
 def _gif_size(data: bytes) -> tuple[int, int]:
@@ -263,13 +266,35 @@ def _webp_size(data: bytes) -> tuple[int, int]:
     return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _draft(image: JpegImageFile, frame: Size, how: Resize, color: Color) -> tuple[float, float] | None:
+    """Have a JPEG reduced while it is decoded, where that leaves enough of it.
+
+    Returns:
+        The picture's part of what will be decoded, see ``Picture``; None: it is not reduced.
+    """
+    turned = _turn(image) in _QUARTER_TURNS
+    at = place(image.size[::-1] if turned else image.size, frame, how)
+    gap = _gap(_DRAFT_GAP, frame)
+    width, height = math.ceil(gap * at.width), math.ceil(gap * at.height)
+    wanted = (height, width) if turned else (width, height)
+    # A lossless JPEG, which cannot be reduced, has no quantisation tables.
+    if min(image.width // wanted[0], image.height // wanted[1]) < 2 or not image.quantization:
+        return None
+    drafted = image.draft("L" if color == "grayscale" else None, wanted)
+    return drafted[1][2:] if drafted else None
+
+
+def _gap(least: float, frame: Size) -> float:
+    return max(least, _LEAST_SIDE / max(frame))
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What sets a picture upright; for all but a JPEG, the picture must be loaded."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # noqa: BLE001 - a damaged EXIF block says nothing, and the picture can be seen without it
-        return image
-    turn = _UPRIGHT.get(orientation)
-    return image if turn is None else image.transpose(turn)
+        return None
+    return _UPRIGHT.get(orientation)
 
 
 def _from_integers(image: Image.Image) -> Image.Image:

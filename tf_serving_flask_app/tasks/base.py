@@ -14,7 +14,7 @@ import numpy as np
 from tf_serving_flask_app.context import RequestContext
 from tf_serving_flask_app.errors import BackendFailed, ConfigurationError, InvalidInput, ServingError
 from tf_serving_flask_app.hooks import load_hook
-from tf_serving_flask_app.images import ImageInput
+from tf_serving_flask_app.image_input import ImageInput
 from tf_serving_flask_app.json_arrays import parse_json
 from tf_serving_flask_app.model import Model
 from tf_serving_flask_app.scaling import parse_scale

@@ -13,7 +13,6 @@ import numpy as np
 
 from tf_serving_flask_app.context import RequestContext
 from tf_serving_flask_app.errors import BackendFailed, ConfigurationError
-from tf_serving_flask_app.images import decode
 from tf_serving_flask_app.model import Model
 from tf_serving_flask_app.placement import place
 from tf_serving_flask_app.settings import Settings
@@ -97,14 +96,13 @@ class Detector(PictureTask):
         """
         threshold = self.min_confidence if min_confidence is None else min_confidence
         with context.stage("decode"):
-            image = decode(picture, self._image.max_pixels)
-            inputs = {self._input.name: self._image.from_image(image)}
-        shape = inputs[self._input.name].shape
+            pixels, size = self._image.read(picture)
+        shape = pixels.shape
         height, width = shape[1:3] if self._image.layout == "channels_last" else shape[2:4]
-        outputs = self.call(inputs, context)
+        outputs = self.call({self._input.name: pixels}, context)
         with context.stage("postprocess"):
             boxes, scores, classes = self._read(outputs)
-            shares = self._to_picture(boxes, image.size, (width, height))
+            shares = self._to_picture(boxes, size, (width, height))
             order = np.argsort(-scores, kind="stable")
             if self._log_detections:
                 for index in order.tolist():

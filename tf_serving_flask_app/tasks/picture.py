@@ -60,7 +60,7 @@ class PictureTask(Task):
             raise InvalidInput(f"Pictures go to the signature {self._signature.name!r} only; leave its name out.")
         with context.stage("decode"):
             decoded = self._decode_all(pictures)
-            batches = [np.concatenate(decoded)] if self._is_batch(decoded) else decoded
+            batches = [np.concatenate(decoded)] if len(decoded) > 1 and self._is_batch(decoded) else decoded
         return join_answers([self.call({**inputs, self._input.name: batch}, context) for batch in batches])
 
     def _decode_all(self, pictures: Array) -> list[Array]:
