@@ -29,7 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("labels",),
     ("tensors",),
     ("spec",),
-    ("spec_file", "model_folder", "versions"),
+    ("spec_file", "model_folder", "versions", "batching"),
     ("hooks",),
     ("backends",),
     ("model",),

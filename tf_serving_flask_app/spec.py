@@ -96,6 +96,22 @@ class SessionSpec(_Record):
     xla: bool = Field(False, description="Compile the graph with XLA.")
 
 
+class BatchingSpec(_Record):
+    """How calls that wait together are joined into one call of the model."""
+
+    max_batch_size: int = Field(
+        8, ge=1, le=4096, strict=True, description="Rows of the largest batch; 1: calls are not joined."
+    )
+    max_wait_ms: float = Field(
+        0,
+        ge=0,
+        le=10_000,
+        strict=True,
+        allow_inf_nan=False,
+        description="How long a call waits for company though the model is free; 0: not at all.",
+    )
+
+
 class TlsSpec(_Record):
     """How a remote model server is told from an impostor, and this one from a stranger."""
 
@@ -207,6 +223,11 @@ class ModelSpec(_Record):
         None, pattern=IMPORT_PATH, description='Hook on the output tensors: "package.module:function".'
     )
     session: SessionSpec = Field(default_factory=SessionSpec, description="A mapping: how TensorFlow runs it.")
+    batching: BatchingSpec | None = Field(
+        None,
+        description="A mapping: how calls that wait together are joined; left out: up to 8 rows, in models that"
+        " TensorFlow runs here and whose first dimension is free.",
+    )
     timeout_s: float | None = Field(
         None, gt=0, strict=True, allow_inf_nan=False, description="Shorter deadline than REQUEST_TIMEOUT_S."
     )
