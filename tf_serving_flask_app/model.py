@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from functools import partial
 
 from tf_serving_flask_app.backends.base import Backend
+from tf_serving_flask_app.batching import Batcher, batch_sizes, can_batch
 from tf_serving_flask_app.context import RequestContext
 from tf_serving_flask_app.errors import ConfigurationError, NotFound, SignatureNotFound
-from tf_serving_flask_app.spec import DEFAULT_SIGNATURE, ModelSpec
+from tf_serving_flask_app.spec import DEFAULT_SIGNATURE, BatchingSpec, ModelSpec
 from tf_serving_flask_app.tensors import Signature, Tensors
 
 
@@ -21,6 +23,13 @@ class Model:
         self.name = spec.name
         self.version = str(backend.version)
         self._backend = backend
+        batching = spec.batching or BatchingSpec(max_batch_size=8 if backend.joins_calls else 1)
+        self.batch_sizes = batch_sizes(batching.max_batch_size)
+        self._batchers = {
+            signature.name: Batcher(spec.name, partial(backend.run, signature.name), batching)
+            for signature in backend.signatures.values()
+            if len(self.batch_sizes) > 1 and can_batch(signature)
+        }
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
@@ -99,8 +108,12 @@ class Model:
             context.deadline = min(context.deadline, time.monotonic() + self.spec.timeout_s)
         called = self.signature(signature)
         called.check(inputs, any_shape=any_shape and self._backend.takes_any_shape)
-        with context.stage("predict"):
-            outputs = self._backend.run(called.name, inputs)
+        batcher = self._batchers.get(called.name)
+        if batcher is not None:
+            outputs = batcher.run(inputs, context)
+        else:
+            with context.stage("predict"):
+                outputs = self._backend.run(called.name, inputs)
         context.check_deadline("while the model ran")
         return outputs
 

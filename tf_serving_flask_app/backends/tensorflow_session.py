@@ -59,6 +59,7 @@ class TensorFlowSession(Backend):
     """
 
     takes_any_shape = True
+    joins_calls = True
 
     @classmethod
     def before_fork(cls) -> None:
