@@ -17,7 +17,7 @@ from tests.live.server import wait_until
 from tf_serving_flask_app.batching import Batcher, batch_sizes, can_batch
 from tf_serving_flask_app.context import RequestContext
 from tf_serving_flask_app.errors import DeadlineExceeded, InvalidInput
-from tf_serving_flask_app.spec import BatchingSpec
+from tf_serving_flask_app.spec_parts import BatchingSpec
 from tf_serving_flask_app.tensors import Array, Signature, TensorInfo, Tensors
 
 DEADLINE_S = 10.0
@@ -161,19 +161,22 @@ def test_only_calls_of_one_type_and_shape_join(model: Doubling, pool: ThreadPool
     assert answers[2].dtype == "float64"
 
 
-def test_inputs_that_disagree_about_the_batch_join_nobody(pool: ThreadPoolExecutor) -> None:
+@pytest.mark.parametrize("shapes", [((2,), (3,)), ((2,), ()), ((), ())])
+def test_inputs_without_a_common_batch_join_nobody(
+    pool: ThreadPoolExecutor, shapes: tuple[tuple[int, ...], tuple[int, ...]]
+) -> None:
     seen: list[int] = []
 
     def run(inputs: Tensors) -> Tensors:
-        seen.append(len(inputs["a"]))
+        seen.append(inputs["a"].size)
         return {"y": inputs["a"]}
 
     joined = batcher(run)
-    odd = {"a": np.zeros(2, "float32"), "b": np.zeros(3, "float32")}
+    odd = {"a": np.zeros(shapes[0], "float32"), "b": np.zeros(shapes[1], "float32")}
     futures = [pool.submit(joined.run, odd, context()) for _ in range(4)]
 
-    assert [future.result(DEADLINE_S)["y"].shape for future in futures] == [(2,)] * 4
-    assert seen == [2] * 4
+    assert [future.result(DEADLINE_S)["y"].shape for future in futures] == [shapes[0]] * 4
+    assert seen == [odd["a"].size] * 4
 
 
 def test_a_bad_call_in_a_batch_fails_alone(model: Doubling, pool: ThreadPoolExecutor) -> None:

@@ -28,6 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("images", "label_map"),
     ("labels",),
     ("tensors",),
+    ("spec_parts",),
     ("spec",),
     ("spec_file", "model_folder", "versions", "batching"),
     ("hooks",),

@@ -21,7 +21,7 @@ import numpy as np
 
 from tf_serving_flask_app.context import RequestContext
 from tf_serving_flask_app.errors import BackendFailed
-from tf_serving_flask_app.spec import BatchingSpec
+from tf_serving_flask_app.spec_parts import BatchingSpec
 from tf_serving_flask_app.tensors import Signature, Tensors
 
 logger = logging.getLogger(__name__)
@@ -55,6 +55,7 @@ class Call:
         error: why there is none.
         began: when the model was called, on the clock of ``time.perf_counter_ns()``.
         took: how long that lasted, in nanoseconds.
+        joined: how many calls were answered by it.
     """
 
     inputs: Tensors
@@ -67,6 +68,7 @@ class Call:
     error: Exception | None = None
     began: int = 0
     took: int = 0
+    joined: int = 1
 
 
 class Batcher:
@@ -99,6 +101,7 @@ class Batcher:
             DeadlineExceeded: before its turn came, or before the answer was there.
             ServingError: what the model says to these inputs; those of others in the batch have no part in it.
         """
+        context.check_deadline("before predict")
         arrived = time.perf_counter_ns()
         call = Call(inputs, *_rows_and_kind(inputs), Condition(self._lock))
         with self._lock:
@@ -113,6 +116,7 @@ class Batcher:
             self._lead(call)
         context.record("queue", call.began - arrived)
         context.record("predict", call.took)
+        context.joined = call.joined
         if call.error is not None:
             raise call.error
         assert call.outputs is not None
@@ -173,7 +177,7 @@ class Batcher:
             outputs, batch[0].error = [{}], error
         took = time.perf_counter_ns() - began
         for call, output in zip(batch, outputs, strict=True):
-            call.outputs, call.began, call.took = output, began, took
+            call.outputs, call.began, call.took, call.joined = output, began, took, len(batch)
 
     def _joined(self, batch: Sequence[Call]) -> list[Tensors]:
         """Call the model once, for the inputs of all; returns the outputs of each."""
@@ -198,7 +202,7 @@ class Batcher:
 
 def _rows_and_kind(inputs: Tensors) -> tuple[int, object]:
     """The first dimension of a call's inputs, and what must be equal in others for them to join."""
-    rows = {array.shape[0] for array in inputs.values()}
-    if len(rows) != 1:
+    first, *others = {array.shape[:1] for array in inputs.values()}
+    if others or not first:
         return 1, object()  # joins nobody
-    return rows.pop(), tuple((name, array.dtype, array.shape[1:]) for name, array in inputs.items())
+    return first[0], tuple((name, array.dtype, array.shape[1:]) for name, array in inputs.items())
