@@ -11,7 +11,8 @@ from tf_serving_flask_app.cli import main
 from tf_serving_flask_app.errors import ServingError
 from tf_serving_flask_app.scaling import PRESETS
 from tf_serving_flask_app.settings import VARIABLES
-from tf_serving_flask_app.spec import ImageSpec, ModelSpec, SessionSpec, TlsSpec
+from tf_serving_flask_app.spec import ModelSpec
+from tf_serving_flask_app.spec_parts import BatchingSpec, ImageSpec, SessionSpec, TlsSpec
 from tf_serving_flask_app.tasks import TASKS
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
@@ -28,7 +29,7 @@ def test_the_readme_has_a_row_for_each_command(command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", [key for record in (ModelSpec, ImageSpec, SessionSpec, TlsSpec) for key in record.model_fields]
+    "key", [key for record in (ModelSpec, BatchingSpec, ImageSpec, SessionSpec, TlsSpec) for key in record.model_fields]
 )
 def test_the_readme_shows_each_key_of_the_spec(key: str) -> None:
     assert f"{key}: " in README

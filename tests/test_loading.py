@@ -13,12 +13,12 @@ import pytest
 from tests.conftest import COLORS, HALF
 from tests.numpy_backends import HalfPlusTwo
 from tests.pictures import picture
-from tf_serving_flask_app.context import RequestContext
+from tf_serving_flask_app.context import RequestContext, warm_context
 from tf_serving_flask_app.errors import ConfigurationError, InvalidInput, NotReady
 from tf_serving_flask_app.loading import Loader, load_task, settle
 from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.spec import ModelSpec
-from tf_serving_flask_app.tasks.base import Task, warm_context
+from tf_serving_flask_app.tasks.base import Task
 from tf_serving_flask_app.tasks.classification import Classification
 from tf_serving_flask_app.tasks.detection import Detector
 

@@ -14,13 +14,13 @@ import pytest
 
 from tests.conftest import HALF
 from tests.numpy_backends import HalfPlusTwo, Versioned, write_version
+from tf_serving_flask_app.context import warm_context
 from tf_serving_flask_app.entries import VersionStatus
 from tf_serving_flask_app.errors import ConfigurationError, LabelNotFound, ModelNotFound, VersionNotFound
 from tf_serving_flask_app.loading import Loader
 from tf_serving_flask_app.local_entry import LocalEntry
 from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.spec import ModelSpec
-from tf_serving_flask_app.tasks.base import warm_context
 
 MakeEntry = Callable[..., LocalEntry]
 Events = list[tuple[str, str, str]]

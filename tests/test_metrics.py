@@ -128,7 +128,19 @@ def test_the_statistics_of_a_model_are_those_of_the_same_values() -> None:
     assert abs(found.last_request_ms - time.time() * 1000) < 60_000
     assert found.results == {"success": Spent(2, 500_000_000), "failure": Spent(1, 250_000_000)}
     assert found.stages == {"queue": Spent(2, 2_000_000), "predict": Spent(2, 40_000_000)}
-    assert ModelStatistics() == ModelStatistics(0, {}, {})
+    assert found.calls == {1: Spent(2, 40_000_000)}
+    assert ModelStatistics() == ModelStatistics(0, {}, {}, {})
+
+
+def test_a_call_that_answered_several_requests_counts_once() -> None:
+    metrics = Metrics()
+    for joined in (3, 3, 3, 1, 3, 3, 3):
+        end(metrics, model_name="m", model_version="2", stages=STAGES, joined=joined)
+    counted = samples(metrics)
+
+    assert metrics.model_statistics()["m", "2"].calls == {1: Spent(1, 20_000_000), 3: Spent(2, 40_000_000)}
+    assert counted["tfsf_model_calls_total{model=m},{requests=1},{version=2}"] == 1
+    assert counted["tfsf_model_calls_total{model=m},{requests=3},{version=2}"] == pytest.approx(2)
 
 
 @pytest.mark.parametrize(

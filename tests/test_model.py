@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -108,6 +110,70 @@ def test_any_shape_goes_to_a_backend_that_judges_shapes_itself(
         model.run(matrix, context())
 
     assert model.run(matrix, context(), any_shape=True)["y"].shape == (2, 2)
+
+
+class OneRowOnly(HalfPlusTwo):
+    """Says that its first dimension is free, but fails on a batch."""
+
+    joins_calls = True
+
+    def run(self, signature: str, inputs: Tensors) -> Tensors:
+        if len(inputs["x"]) > 1:
+            raise InvalidInput("one at a time")
+        return super().run(signature, inputs)
+
+
+class Total(HalfPlusTwo):
+    """Gives one number for the whole batch."""
+
+    joins_calls = True
+
+    def run(self, signature: str, inputs: Tensors) -> Tensors:
+        return {"y": inputs["x"].sum(keepdims=True)}
+
+
+def warmed(model: Model) -> list[int]:
+    """Warm a model up; returns the sizes of the batches that its backend saw."""
+    sizes: list[int] = []
+    run = model._backend.run
+
+    def noting(signature: str, inputs: Tensors) -> Tensors:
+        sizes.append(len(inputs["x"]))
+        return run(signature, inputs)
+
+    model._backend.run = noting  # type: ignore[method-assign]
+    for batcher in model._batchers.values():
+        batcher._run = partial(noting, "serving_default")
+    model.warm_up(model.signature(), x(0))
+    return sizes
+
+
+def test_calls_are_joined_where_the_spec_asks_for_it_and_each_size_is_warmed_up(make_model: MakeModel) -> None:
+    assert warmed(make_model(batching={"max_batch_size": 6})) == [1, 2, 4]
+    assert warmed(make_model(batching={"max_batch_size": 1})) == [1]
+    assert warmed(make_model()) == [1]
+
+
+@pytest.mark.parametrize("kind", [OneRowOnly, Total])
+def test_calls_are_not_joined_where_a_batch_fails_in_the_warm_up(
+    make_model: MakeModel, kind: type[HalfPlusTwo], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    model = make_model(kind)
+
+    assert warmed(model) == [1, 2]
+    assert model._batchers == {}
+    assert "calls are not joined, as a batch of 2 fails" in caplog.text
+
+
+def test_a_joined_call_is_checked_and_timed_as_any_other(make_model: MakeModel) -> None:
+    model, request = make_model(batching={"max_batch_size": 8}), context()
+    with pytest.raises(DeadlineExceeded, match="before predict"):
+        model.run(x(1), context(-math.inf))
+
+    assert model.run(x(4), request)["y"].tolist() == [4]
+    assert request.stages.keys() == {"queue", "predict"}
+    assert request.joined == 1
 
 
 def test_no_call_begins_after_the_deadline(make_model: MakeModel) -> None:

@@ -11,11 +11,12 @@ import pytest
 from tests.conftest import COLORS
 from tests.numpy_backends import FLOAT, BrightBox, BrightBoxInFrame, Colors
 from tests.pictures import picture
+from tf_serving_flask_app.context import warm_context
 from tf_serving_flask_app.errors import InvalidImage, InvalidInput
 from tf_serving_flask_app.loading import load_task
 from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.spec import ModelSpec
-from tf_serving_flask_app.tasks.base import Task, warm_context
+from tf_serving_flask_app.tasks.base import Task
 from tf_serving_flask_app.tasks.picture import as_tensor, join_answers
 from tf_serving_flask_app.tensors import Array, Tensors
 

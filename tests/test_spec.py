@@ -11,8 +11,9 @@ import pytest
 
 from tests.conftest import WriteSpec
 from tf_serving_flask_app.errors import ConfigurationError
-from tf_serving_flask_app.spec import NO_PATH, Spec, TensorSpec
+from tf_serving_flask_app.spec import NO_PATH, Spec
 from tf_serving_flask_app.spec_file import load_spec
+from tf_serving_flask_app.spec_parts import TensorSpec
 
 MODEL = "models:\n  - name: a\n    backend: keras\n    path: model\n"
 
@@ -276,6 +277,7 @@ def test_what_is_left_out_has_its_default(write_spec: WriteSpec, tmp_path: Path)
         "class_offset": 0,
         "preprocess": None,
         "postprocess": None,
+        "batching": None,
         "timeout_s": None,
     }
     assert model.image.model_dump(exclude_none=True) == {

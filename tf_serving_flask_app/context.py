@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ class RequestContext:
         route: the pattern of the route that answers, such as ``/predict/<name>``; None before one is found.
         model_name: of the model that is to answer; None before it is found.
         model_version: of that model.
+        joined: how many requests the model call answered, this one among them.
         stages: nanoseconds spent in each stage (``decode``, ``predict``, ``postprocess``...).
     """
 
@@ -33,6 +35,7 @@ class RequestContext:
     route: str | None = None
     model_name: str | None = None
     model_version: str | None = None
+    joined: int = 1
     stages: dict[str, int] = field(default_factory=dict)
 
     @contextmanager
@@ -47,7 +50,11 @@ class RequestContext:
         try:
             yield
         finally:
-            self.stages[name] = self.stages.get(name, 0) + time.perf_counter_ns() - begin
+            self.record(name, time.perf_counter_ns() - begin)
+
+    def record(self, name: str, nanoseconds: int) -> None:
+        """Add to a stage's time."""
+        self.stages[name] = self.stages.get(name, 0) + nanoseconds
 
     def check_deadline(self, when: str) -> None:
         """Raise DeadlineExceeded if the request's time is over."""
@@ -56,6 +63,11 @@ class RequestContext:
                 f"The deadline passed {when}; allow more time (REQUEST_TIMEOUT_S, timeout_s in the spec,"
                 " X-Request-Timeout-Ms) or send fewer requests at once."
             )
+
+
+def warm_context() -> RequestContext:
+    """Make the context of a call that no client waits for."""
+    return RequestContext(request_id="warm-up", deadline=math.inf)
 
 
 current_request: ContextVar[RequestContext | None] = ContextVar("current_request", default=None)

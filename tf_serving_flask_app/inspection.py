@@ -14,7 +14,8 @@ from tf_serving_flask_app.backends import backend_class
 from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.labels import read_labels
 from tf_serving_flask_app.model_folder import backend_of_file, find_models
-from tf_serving_flask_app.spec import ModelSpec, SessionSpec, TensorSpec
+from tf_serving_flask_app.spec import ModelSpec
+from tf_serving_flask_app.spec_parts import SessionSpec, TensorSpec
 from tf_serving_flask_app.tasks.detection import find_parts
 from tf_serving_flask_app.tensors import Signature, TensorInfo
 

@@ -30,6 +30,8 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 
 MODEL_SECONDS = "tfsf_model_request_duration_seconds"
 STAGE_SECONDS = "tfsf_model_stage_duration_seconds"
+CALLS = "tfsf_model_calls_total"
+CALL_SECONDS = "tfsf_model_call_seconds_total"
 LAST_REQUEST = "tfsf_model_last_request_timestamp_seconds"
 
 
@@ -49,11 +51,13 @@ class ModelStatistics:
         last_request_ms: when its last request ended, in milliseconds since the epoch; 0 before the first.
         results: ``success`` and ``failure`` -> the requests that ended so, from their arrival to their answer.
         stages: ``queue``, ``decode``, ``predict``, ``postprocess``... -> that part of its requests.
+        calls: requests that a call of the model answered together -> such calls.
     """
 
     last_request_ms: int = 0
     results: dict[str, Spent] = field(default_factory=dict)
     stages: dict[str, Spent] = field(default_factory=dict)
+    calls: dict[int, Spent] = field(default_factory=dict)
 
 
 class Metrics:
@@ -107,6 +111,20 @@ class Metrics:
             "Time that a model's requests spent in each stage.",
             ("model", "version", "stage"),
             SECONDS,
+        )
+        self._calls = Family(
+            values,
+            "counter",
+            CALLS,
+            "Calls of a model that were answered, by how many requests were joined in each.",
+            ("model", "version", "requests"),
+        )
+        self._call_seconds = Family(
+            values,
+            "counter",
+            CALL_SECONDS,
+            "Time that these took.",
+            ("model", "version", "requests"),
         )
         self._last_request = Family(
             values, "gauge_max", LAST_REQUEST, "When a model's last request ended.", ("model", "version")
@@ -169,6 +187,11 @@ class Metrics:
                 self._model_seconds.of(*model, "success" if status < 400 else "failure").observe(seconds)
                 for stage, spent_ns in context.stages.items():
                     self._stage_seconds.of(*model, stage).observe(spent_ns / 1e9)
+                if "predict" in context.stages and status < 400:
+                    # Each of the requests that a call answered counts its share of it.
+                    call = *model, str(context.joined)
+                    self._calls.of(*call).add(1 / context.joined)
+                    self._call_seconds.of(*call).add(context.stages["predict"] / context.joined / 1e9)
                 self._last_request.of(*model).set(time.time())
 
     def count_refusal(self, method: str | None, status: int) -> None:
@@ -193,12 +216,15 @@ class Metrics:
     def model_statistics(self) -> Mapping[tuple[str, str], ModelStatistics]:
         """What each model's versions have done, by name and version; without those that were never called."""
         found: dict[tuple[str, str], ModelStatistics] = defaultdict(ModelStatistics)
+        calls: dict[tuple[str, str, int], dict[str, float]] = defaultdict(dict)
         sums: dict[tuple[str, str, str, str], dict[str, float]] = defaultdict(dict)
         for metric in self._values.collect():
             for sample in metric.samples:
                 labels = sample.labels
                 if metric.name == LAST_REQUEST:
                     found[labels["model"], labels["version"]].last_request_ms = int(sample.value * 1000)
+                elif sample.name in (CALLS, CALL_SECONDS):
+                    calls[labels["model"], labels["version"], int(labels["requests"])][sample.name] = sample.value
                 elif metric.name in (MODEL_SECONDS, STAGE_SECONDS) and "le" not in labels:
                     what = labels["result" if metric.name == MODEL_SECONDS else "stage"]
                     sums[labels["model"], labels["version"], metric.name, what][sample.name] = sample.value
@@ -206,6 +232,8 @@ class Metrics:
             spent = Spent(round(values[f"{name}_count"]), round(values[f"{name}_sum"] * 1e9))
             statistics = found[model, version]
             (statistics.results if name == MODEL_SECONDS else statistics.stages)[what] = spent
+        for (model, version, requests), values in sorted(calls.items()):
+            found[model, version].calls[requests] = Spent(round(values[CALLS]), round(values[CALL_SECONDS] * 1e9))
         return found
 
     def close(self) -> None:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
 
 from tf_serving_flask_app.backends.base import Backend
-from tf_serving_flask_app.context import RequestContext
-from tf_serving_flask_app.errors import ConfigurationError, NotFound, SignatureNotFound
+from tf_serving_flask_app.batching import Batcher, batch_sizes, can_batch
+from tf_serving_flask_app.context import RequestContext, warm_context
+from tf_serving_flask_app.errors import ConfigurationError, NotFound, ServingError, SignatureNotFound
 from tf_serving_flask_app.spec import DEFAULT_SIGNATURE, ModelSpec
+from tf_serving_flask_app.spec_parts import BatchingSpec
 from tf_serving_flask_app.tensors import Signature, Tensors
+
+logger = logging.getLogger(__name__)
 
 
 class Model:
@@ -21,6 +29,13 @@ class Model:
         self.name = spec.name
         self.version = str(backend.version)
         self._backend = backend
+        batching = spec.batching or BatchingSpec(max_batch_size=8 if backend.joins_calls else 1)
+        self._batch_sizes = batch_sizes(batching.max_batch_size)
+        self._batchers = {
+            signature.name: Batcher(spec.name, partial(backend.run, signature.name), batching)
+            for signature in backend.signatures.values()
+            if batching.max_batch_size > 1 and can_batch(signature)
+        }
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
@@ -47,6 +62,29 @@ class Model:
         raise SignatureNotFound(
             f"Model {self.name!r} has no signature {wanted[:60]!r}; it has {', '.join(sorted(signatures))}.", wanted
         )
+
+    def warm_up(self, signature: Signature, row: Tensors) -> Tensors:
+        """Run a signature on one row, and on batches of it in each size that joined calls will have.
+
+        Libraries prepare each shape when they first see it. Where the model fails on a batch, or does not give a row
+        for each, its calls are not joined.
+
+        Raises:
+            ServingError: it fails on the single row.
+        """
+        outputs = self.run(row, warm_context(), signature.name)
+        for size in self._batch_sizes[1:] if signature.name in self._batchers else []:
+            batch = {name: np.repeat(array, size, axis=0) for name, array in row.items()}
+            try:
+                answer = self._backend.run(signature.name, batch)
+                fault = next((f"{name!r} has no row for each" for name in answer if len(answer[name]) != size), None)
+            except ServingError as exc:
+                fault = str(exc)
+            if fault is not None:
+                logger.info("model %s: calls are not joined, as a batch of %d fails: %s", self.name, size, fault)
+                del self._batchers[signature.name]
+                break
+        return outputs
 
     def check_spec(self) -> None:
         """Refuse a spec that promises a type or shape which the loaded model does not have.
@@ -98,8 +136,12 @@ class Model:
             context.deadline = min(context.deadline, time.monotonic() + self.spec.timeout_s)
         called = self.signature(signature)
         called.check(inputs, any_shape=any_shape and self._backend.takes_any_shape)
-        with context.stage("predict"):
-            outputs = self._backend.run(called.name, inputs)
+        batcher = self._batchers.get(called.name)
+        if batcher is not None:
+            outputs = batcher.run(inputs, context)
+        else:
+            with context.stage("predict"):
+                outputs = self._backend.run(called.name, inputs)
         context.check_deadline("while the model ran")
         return outputs
 

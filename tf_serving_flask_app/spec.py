@@ -6,22 +6,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 from pydantic_core import PydanticCustomError
+
+from tf_serving_flask_app.spec_parts import BatchingSpec, ImageSpec, Record, SessionSpec, Tensors, TlsSpec
 
 DEFAULT_SIGNATURE = "serving_default"
 """The name that TensorFlow's exporters give to a model's main signature."""
 
-InputType = Literal["image", "file", "text", "number"]
 TARGET = r"^(https?://)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$"
 NO_PATH = Path()
 """The path of a model that is not in a file here; a spec that says `path: .` holds another object."""
@@ -29,88 +26,7 @@ NO_PATH = Path()
 IMPORT_PATH = r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$"
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TensorSpec(_Record):
-    """One input or output as the spec names it: the tensor, and for `/predict` what a client sends for it."""
-
-    tensor: str | None = Field(None, description="Tensor in the graph, or the signature's name for it.")
-    type: InputType | None = Field(
-        None, description="What /predict takes for it: a picture, a file's bytes, text or numbers."
-    )
-    dtype: str | None = Field(
-        None,
-        description="NumPy's name of the type, checked against the graph: float32, int64, object (bytes).",
-    )
-    shape: tuple[Annotated[int, Field(ge=-1, strict=True)] | None, ...] | None = Field(
-        None, description="Shape where the graph says nothing; null or -1: any length."
-    )
-
-    @field_validator("shape", mode="before")
-    @classmethod
-    def _any_length(cls, value: Any) -> Any:
-        return [None if size == -1 else size for size in value] if isinstance(value, list) else value
-
-
-def _tensor_by_name(value: Any) -> Any:
-    return {"tensor": value} if isinstance(value, str) else value
-
-
-Tensors = dict[str, Annotated[TensorSpec, BeforeValidator(_tensor_by_name, json_schema_input_type=str | TensorSpec)]]
-
-
-class ImageSpec(_Record):
-    """How a picture becomes the model's input."""
-
-    width: int | None = Field(
-        None, ge=1, le=16384, strict=True, description="Pixels; left out: from the input's shape."
-    )
-    height: int | None = Field(
-        None, ge=1, le=16384, strict=True, description="Pixels; left out: from the input's shape."
-    )
-    color: Literal["rgb", "bgr", "grayscale"] | None = Field(
-        None,
-        description="Order of the channels. Default: rgb; with `scale: caffe` bgr; one channel: grayscale.",
-    )
-    resize: Literal["stretch", "crop", "pad", "none"] = Field(
-        "stretch", description="stretch; crop: the centre; pad: letterbox; none: as it comes."
-    )
-    scale: str = Field("raw", description="Arithmetic in x, 0..255, or a preset: inception, caffe, torch, unit, raw.")
-    layout: Literal["channels_last", "channels_first"] = Field(
-        "channels_last", description="channels_last: [batch, height, width, channels]; or channels_first."
-    )
-
-
-class SessionSpec(_Record):
-    """How TensorFlow runs this model."""
-
-    intra_op_threads: Annotated[int, Field(ge=1, le=1024, strict=True)] | Literal["auto"] = Field(
-        "auto", description="Threads inside one operation; auto: usable cores divided by worker processes."
-    )
-    inter_op_threads: int = Field(1, ge=1, le=1024, strict=True, description="Operations that run at once.")
-    precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="bfloat16: faster on processors made for it, with a loss of accuracy."
-    )
-    xla: bool = Field(False, description="Compile the graph with XLA.")
-
-
-class TlsSpec(_Record):
-    """How a remote model server is told from an impostor, and this one from a stranger."""
-
-    ca: Path | None = Field(None, description="Certificates to trust, PEM; left out: those that the system trusts.")
-    cert: Path | None = Field(None, description="Certificate chain to show to the server, PEM; with key.")
-    key: Path | None = Field(None, description="Its private key, PEM; with cert.")
-
-    @model_validator(mode="after")
-    def _pair(self) -> TlsSpec:
-        if (self.cert is None) != (self.key is None):
-            raise ValueError("cert and key go together: give both, or neither")
-        return self
-
-
-class LatestVersions(_Record):
+class LatestVersions(Record):
     """A policy: the latest versions."""
 
     latest: int = Field(ge=1, strict=True, description="How many of the latest versions to serve.")
@@ -134,7 +50,7 @@ VersionPolicy = Annotated[
 """Which of the numbered folders to serve; the tags let a fault be told in the words of the form that was meant."""
 
 
-class ModelSpec(_Record):
+class ModelSpec(Record):
     """One model to serve."""
 
     name: str = Field(
@@ -207,6 +123,11 @@ class ModelSpec(_Record):
         None, pattern=IMPORT_PATH, description='Hook on the output tensors: "package.module:function".'
     )
     session: SessionSpec = Field(default_factory=SessionSpec, description="A mapping: how TensorFlow runs it.")
+    batching: BatchingSpec | None = Field(
+        None,
+        description="A mapping: how calls that wait together are joined; left out: up to 8 rows, in models that"
+        " TensorFlow runs here and whose first dimension is free.",
+    )
     timeout_s: float | None = Field(
         None, gt=0, strict=True, allow_inf_nan=False, description="Shorter deadline than REQUEST_TIMEOUT_S."
     )
@@ -289,7 +210,7 @@ class ModelSpec(_Record):
         return names or value
 
 
-class Spec(_Record):
+class Spec(Record):
     """A whole spec file."""
 
     models: list[ModelSpec] = Field(min_length=1, description="The list of models to serve, at least one.")

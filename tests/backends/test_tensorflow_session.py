@@ -18,9 +18,9 @@ import pytest
 from tests.backends.models import Load, Models, make_spec, softmax
 from tf_serving_flask_app.backends import BACKENDS, backend_class
 from tf_serving_flask_app.backends.tensorflow_session import TensorFlowSession, one_line
+from tf_serving_flask_app.context import warm_context
 from tf_serving_flask_app.errors import InvalidInput
 from tf_serving_flask_app.model import Model
-from tf_serving_flask_app.tasks.base import warm_context
 
 pytestmark = pytest.mark.tensorflow
 

@@ -27,7 +27,7 @@ class InferenceStatistics(BaseModel):
 
     success: DurationStatistic = Field(description="Requests that were answered, from their arrival to the answer.")
     fail: DurationStatistic = Field(description="Requests that failed after they had reached the model.")
-    queue: DurationStatistic = Field(description="Waiting for a thread.")
+    queue: DurationStatistic = Field(description="Waiting for a thread, and for the model.")
     compute_input: DurationStatistic = Field(description="Decoding and preprocessing of what was sent.")
     compute_infer: DurationStatistic = Field(description="Running the model.")
     compute_output: DurationStatistic = Field(description="Making the answer of the model's outputs.")
@@ -36,12 +36,12 @@ class InferenceStatistics(BaseModel):
 
 
 class BatchStatistics(BaseModel):
-    """The same for the executions of one size; a request is executed as it came and counts as one."""
+    """The executions that answered so many requests together."""
 
-    batch_size: int
-    compute_input: DurationStatistic
+    batch_size: int = Field(description="Requests; one that holds a batch counts once.")
+    compute_input: DurationStatistic = Field(description="Nothing: it is done for each request by itself.")
     compute_infer: DurationStatistic
-    compute_output: DurationStatistic
+    compute_output: DurationStatistic = Field(description="Nothing: it is done for each request by itself.")
 
 
 class ModelStatisticsEntry(BaseModel):
@@ -92,24 +92,29 @@ def entry(name: str, version: str, statistics: ModelStatistics) -> ModelStatisti
     """One version's statistics in Triton's words."""
     results, stages = statistics.results, statistics.stages
     success = results.get("success", Spent())
-    computed = {
-        "compute_input": duration(stages.get("decode"), stages.get("preprocess")),
-        "compute_infer": duration(stages.get("predict")),
-        "compute_output": duration(stages.get("postprocess")),
-    }
     return ModelStatisticsEntry(
         name=name,
         version=version,
         last_inference=statistics.last_request_ms,
         inference_count=success.count,
-        execution_count=success.count,
+        execution_count=sum(calls.count for calls in statistics.calls.values()),
         inference_stats=InferenceStatistics(
             success=duration(success),
             fail=duration(results.get("failure")),
             queue=duration(stages.get("queue")),
-            **computed,
+            compute_input=duration(stages.get("decode"), stages.get("preprocess")),
+            compute_infer=duration(stages.get("predict")),
+            compute_output=duration(stages.get("postprocess")),
         ),
-        batch_stats=[BatchStatistics(batch_size=1, **computed)] if success.count else [],
+        batch_stats=[
+            BatchStatistics(
+                batch_size=requests,
+                compute_input=DurationStatistic(),
+                compute_infer=duration(calls),
+                compute_output=DurationStatistic(),
+            )
+            for requests, calls in statistics.calls.items()
+        ],
     )
 
 

@@ -13,7 +13,8 @@ from tf_serving_flask_app.backends.tensorflow_session import (
     session_config,
 )
 from tf_serving_flask_app.errors import ConfigurationError
-from tf_serving_flask_app.spec import ModelSpec, TensorSpec
+from tf_serving_flask_app.spec import ModelSpec
+from tf_serving_flask_app.spec_parts import TensorSpec
 
 PLACEHOLDERS = {"Placeholder", "PlaceholderV2"}
 VARIABLES = {"Variable", "VariableV2", "VarHandleOp"}

@@ -13,7 +13,7 @@ import numpy as np
 
 from tf_serving_flask_app.backends.base import Backend
 from tf_serving_flask_app.errors import BackendFailed, ConfigurationError, InvalidInput, Overloaded
-from tf_serving_flask_app.spec import SessionSpec, TensorSpec
+from tf_serving_flask_app.spec_parts import SessionSpec, TensorSpec
 from tf_serving_flask_app.tensors import PREDICT_METHOD, Signature, TensorInfo, Tensors
 
 NVIDIA_DRIVER = Path("/dev/nvidiactl")
@@ -66,6 +66,7 @@ class TensorFlowSession(Backend):
     """
 
     takes_any_shape = True
+    joins_calls = True
 
     @classmethod
     def before_fork(cls) -> None:

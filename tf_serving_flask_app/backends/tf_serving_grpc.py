@@ -10,7 +10,8 @@ from typing import Any
 
 from tf_serving_flask_app.backends.tf_serving_remote import Call, VersionStatus, remote_error
 from tf_serving_flask_app.errors import NotReady
-from tf_serving_flask_app.spec import ModelSpec, TlsSpec
+from tf_serving_flask_app.spec import ModelSpec
+from tf_serving_flask_app.spec_parts import TlsSpec
 from tf_serving_flask_app.tensors import Signature, Tensors
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,8 @@ from tf_serving_flask_app.backends.tf_serving_remote import Call, VersionStatus,
 from tf_serving_flask_app.errors import InvalidInput, ServingError
 from tf_serving_flask_app.json_arrays import parse_json
 from tf_serving_flask_app.json_encoder import encode_json
-from tf_serving_flask_app.spec import ModelSpec, TlsSpec
+from tf_serving_flask_app.spec import ModelSpec
+from tf_serving_flask_app.spec_parts import TlsSpec
 from tf_serving_flask_app.tensors import Signature, Tensors, array_from_json, array_to_json
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,8 @@ import numpy as np
 from tf_serving_flask_app.backends.base import Backend
 from tf_serving_flask_app.backends.tensorflow_session import bind, one_line
 from tf_serving_flask_app.errors import ConfigurationError, InvalidInput
-from tf_serving_flask_app.spec import ModelSpec, TensorSpec
+from tf_serving_flask_app.spec import ModelSpec
+from tf_serving_flask_app.spec_parts import TensorSpec
 from tf_serving_flask_app.tensors import Array, Signature, TensorInfo, Tensors
 
 MISSING_OPERATION = re.compile("unresolved custom op|Select TensorFlow op")

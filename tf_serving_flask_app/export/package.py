@@ -14,6 +14,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from tf_serving_flask_app.context import warm_context
 from tf_serving_flask_app.errors import ConfigurationError, ServingError
 from tf_serving_flask_app.export.sources import Source
 from tf_serving_flask_app.inspection import SCALE_HINT
@@ -21,7 +22,6 @@ from tf_serving_flask_app.loading import load_task
 from tf_serving_flask_app.scaling import Scale
 from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.spec_file import load_spec
-from tf_serving_flask_app.tasks.base import warm_context
 from tf_serving_flask_app.tensors import Array, TensorInfo, Tensors
 
 MOST_DIFFERENCE = 1e-4

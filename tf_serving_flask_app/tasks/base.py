@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -19,7 +18,8 @@ from tf_serving_flask_app.json_arrays import parse_json
 from tf_serving_flask_app.model import Model
 from tf_serving_flask_app.scaling import parse_scale
 from tf_serving_flask_app.settings import Settings
-from tf_serving_flask_app.spec import InputType, ModelSpec
+from tf_serving_flask_app.spec import ModelSpec
+from tf_serving_flask_app.spec_parts import InputType
 from tf_serving_flask_app.tensors import Array, Signature, TensorInfo, Tensors, array_from_json, array_to_json, zeros
 
 logger = logging.getLogger(__name__)
@@ -216,16 +216,11 @@ def _to_json(value: Any, batch_of_one: bool) -> Any:
     return array_to_json(value.reshape(value.shape[1:]) if batch_of_one and value.shape[:1] == (1,) else value)
 
 
-def warm_context() -> RequestContext:
-    """Make the context of a call that no client waits for."""
-    return RequestContext(request_id="warm-up", deadline=math.inf)
-
-
 def warm_signature(model: Model, signature: Signature) -> None:
-    """Run a signature once on zeros; a model that refuses zeros is only noted."""
+    """Run a signature on zeros; a model that refuses zeros is only noted."""
     began = time.perf_counter()
     try:
-        model.run({name: zeros(info) for name, info in signature.inputs.items()}, warm_context(), signature.name)
+        model.warm_up(signature, {name: zeros(info) for name, info in signature.inputs.items()})
     except ServingError as exc:
         logger.info("model %s: signature %s is not warmed up: %s", model.name, signature.name, exc)
     else:

@@ -12,8 +12,8 @@ from tf_serving_flask_app.errors import ConfigurationError, InvalidImage, Invali
 from tf_serving_flask_app.labels import read_labels
 from tf_serving_flask_app.model import Model
 from tf_serving_flask_app.settings import Settings
-from tf_serving_flask_app.spec import InputType
-from tf_serving_flask_app.tasks.base import Task, warm_context
+from tf_serving_flask_app.spec_parts import InputType
+from tf_serving_flask_app.tasks.base import Task
 from tf_serving_flask_app.tensors import Array, TensorInfo, Tensors, zeros
 
 FREE_SIDE = 64
@@ -102,7 +102,7 @@ class PictureTask(Task):
             ConfigurationError: the model fails on it.
         """
         try:
-            return self.model.run({self._input.name: self._blank()}, warm_context())
+            return self.model.warm_up(self._signature, {self._input.name: self._blank()})
         except ServingError as exc:
             raise ConfigurationError(f"model {self.model.name!r} fails on a black picture: {exc}") from exc
 

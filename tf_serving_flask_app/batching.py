@@ -1,0 +1,208 @@
+"""Joins calls that wait together into one call of the model, and splits its answer; nobody waits for company.
+
+While the model is busy, what arrives is the next batch. While it is not, a call goes at once, in its own thread: alone,
+it pays for two locks. No thread and no timer belong to this: the first of those that wait makes the next call for all
+of its batch, when the one before it is done.
+
+A batch is 1, 2, 4, 8... rows large, so that few sizes have to be warmed up: the libraries below prepare each shape
+anew. What is over waits for the next.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from threading import TIMEOUT_MAX, Condition, Lock
+
+import numpy as np
+
+from tf_serving_flask_app.context import RequestContext
+from tf_serving_flask_app.errors import BackendFailed
+from tf_serving_flask_app.spec_parts import BatchingSpec
+from tf_serving_flask_app.tensors import Signature, Tensors
+
+logger = logging.getLogger(__name__)
+
+
+def can_batch(signature: Signature) -> bool:
+    """Tell whether calls of a signature can be joined: the first dimension of each of its tensors is free."""
+    tensors = [*signature.inputs.values(), *signature.outputs.values()]
+    return bool(signature.inputs and signature.outputs) and all(
+        info.shape is not None and len(info.shape) > 0 and info.shape[0] is None for info in tensors
+    )
+
+
+def batch_sizes(max_batch_size: int) -> list[int]:
+    """The sizes that joined calls have: 1, 2, 4... up to the largest."""
+    return [1 << power for power in range(max_batch_size.bit_length())]
+
+
+@dataclass(eq=False)
+class Call:
+    """One request's part in a batch; ``news`` is notified when it is its turn to lead, and when it is over.
+
+    Attributes:
+        inputs: the tensors.
+        rows: their first dimension.
+        kind: what calls that can be joined have in common: dtypes and the other dimensions.
+        news: of the batcher's lock.
+        leads: it is this call's turn to run a batch, itself in it.
+        over: there is an answer, or an error.
+        outputs: its share of the answer.
+        error: why there is none.
+        began: when the model was called, on the clock of ``time.perf_counter_ns()``.
+        took: how long that lasted, in nanoseconds.
+        joined: how many calls were answered by it.
+    """
+
+    inputs: Tensors
+    rows: int
+    kind: object
+    news: Condition
+    leads: bool = False
+    over: bool = False
+    outputs: Tensors | None = None
+    error: Exception | None = None
+    began: int = 0
+    took: int = 0
+    joined: int = 1
+
+
+class Batcher:
+    """The way into one signature of a model, for many threads at once."""
+
+    def __init__(
+        self, name: str, run: Callable[[Tensors], Tensors], spec: BatchingSpec, calls_at_once: int = 1
+    ) -> None:
+        """Prepare; nothing is started.
+
+        Args:
+            name: the model's, for the log.
+            run: calls the model; the tensors' first dimension is the batch.
+            spec: the largest batch, and how long to wait for company.
+            calls_at_once: how many calls of the model run side by side before others have to wait.
+        """
+        self._name = name
+        self._run = run
+        self._max_rows = spec.max_batch_size
+        self._window_s = spec.max_wait_ms / 1000
+        self._free = calls_at_once
+        self._lock = Lock()
+        self._arrival = Condition(self._lock)
+        self._waiting: list[Call] = []
+
+    def run(self, inputs: Tensors, context: RequestContext) -> Tensors:
+        """Answer one call, joined with others where some wait.
+
+        Raises:
+            DeadlineExceeded: before its turn came, or before the answer was there.
+            ServingError: what the model says to these inputs; those of others in the batch have no part in it.
+        """
+        context.check_deadline("before predict")
+        arrived = time.perf_counter_ns()
+        call = Call(inputs, *_rows_and_kind(inputs), Condition(self._lock))
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                call.leads = True
+            else:
+                self._waiting.append(call)
+                self._arrival.notify_all()
+                self._wait(call, context)
+        if call.leads:
+            self._lead(call)
+        context.record("queue", call.began - arrived)
+        context.record("predict", call.took)
+        context.joined = call.joined
+        if call.error is not None:
+            raise call.error
+        assert call.outputs is not None
+        return call.outputs
+
+    def _wait(self, call: Call, context: RequestContext) -> None:
+        """Wait, with the lock, until a call leads or is over; one that is too late leaves the queue."""
+        while not call.leads and not call.over:
+            left = context.deadline - time.monotonic()
+            if left <= 0:
+                if call in self._waiting:
+                    self._waiting.remove(call)
+                context.check_deadline("while the request waited for the model")
+            call.news.wait(min(left, TIMEOUT_MAX))
+
+    def _lead(self, leader: Call) -> None:
+        """Run a batch, then give the turn to who has waited longest."""
+        with self._lock:
+            if self._window_s:
+                self._arrival.wait_for(lambda: len(self._company(leader)) == self._max_rows, self._window_s)
+            batch = self._company(leader)
+            self._waiting = [call for call in self._waiting if call not in batch]
+        try:
+            self._answer(batch)
+        finally:
+            with self._lock:
+                if self._waiting:
+                    successor = self._waiting.pop(0)
+                    successor.leads = True
+                    successor.news.notify()
+                else:
+                    self._free += 1
+                for call in batch:
+                    call.over = True
+                    call.news.notify()
+
+    def _company(self, leader: Call) -> list[Call]:
+        """Who of those that wait can go with a call, itself first: as many as make a batch of a size in use."""
+        batch, rows = [leader], leader.rows
+        for call in self._waiting:
+            if call.kind == leader.kind and rows + call.rows <= self._max_rows:
+                batch.append(call)
+                rows += call.rows
+        while len(batch) > 1 and rows.bit_count() != 1:
+            rows -= batch.pop().rows
+        return batch
+
+    def _answer(self, batch: Sequence[Call]) -> None:
+        """Call the model; where a batch fails, each of its calls goes alone, so that only those fail that must."""
+        began = time.perf_counter_ns()
+        try:
+            outputs = self._joined(batch)
+        except Exception as error:  # noqa: BLE001  # raised again where the call was made
+            if len(batch) > 1:
+                for call in batch:
+                    self._answer([call])
+                return
+            outputs, batch[0].error = [{}], error
+        took = time.perf_counter_ns() - began
+        for call, output in zip(batch, outputs, strict=True):
+            call.outputs, call.began, call.took, call.joined = output, began, took, len(batch)
+
+    def _joined(self, batch: Sequence[Call]) -> list[Tensors]:
+        """Call the model once, for the inputs of all; returns the outputs of each."""
+        if len(batch) == 1:
+            return [self._run(batch[0].inputs)]
+        inputs = {name: np.concatenate([call.inputs[name] for call in batch]) for name in batch[0].inputs}
+        outputs = self._run(inputs)
+        ends = list(itertools.accumulate(call.rows for call in batch))
+        if any(output.shape[:1] != (ends[-1],) for output in outputs.values()):
+            self._max_rows = 1
+            logger.warning(
+                "model %s: its outputs are not a row for each row of its inputs, so its calls are not joined; say so in"
+                " the spec: `batching: {max_batch_size: 1}`.",
+                self._name,
+            )
+            raise BackendFailed("the outputs of a batch cannot be told apart")
+        return [
+            {name: output[end - call.rows : end] for name, output in outputs.items()}
+            for call, end in zip(batch, ends, strict=True)
+        ]
+
+
+def _rows_and_kind(inputs: Tensors) -> tuple[int, object]:
+    """The first dimension of a call's inputs, and what must be equal in others for them to join."""
+    first, *others = {array.shape[:1] for array in inputs.values()}
+    if others or not first:
+        return 1, object()  # joins nobody
+    return first[0], tuple((name, array.dtype, array.shape[1:]) for name, array in inputs.items())
