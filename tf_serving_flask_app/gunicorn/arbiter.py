@@ -92,6 +92,7 @@ class Master(Arbiter):
         super().reap_workers()
         self._hear(before.values())
         for pid in before.keys() - self.WORKERS.keys():
+            before[pid].share.give_back()
             if not self._stopping and not before[pid].report.is_ready:
                 self._judge(before[pid].report.failure)
 
