@@ -46,7 +46,7 @@ PATIENCE_S = 0.01
 MOST_PATIENCE_S = 0.05
 """The same in all: no connection waits longer for a worker that cannot take it, as it hangs or has no processor."""
 
-SLACK = 8
+SLACK = 16
 """With so many connections in use, one more than another worker is even enough; with twice as many, two more."""
 
 CLEARLY = 4
