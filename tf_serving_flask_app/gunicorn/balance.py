@@ -71,8 +71,8 @@ class Loads:
         self._taken: set[int] = set()
 
     def take(self) -> int:
-        """Find a place for a new worker, in the master."""
-        place = next(number for number in range(MOST_WORKERS) if number not in self._taken)
+        """Find a place for a new worker, in the master; should there be none, the last one is shared."""
+        place = next((number for number in range(MOST_WORKERS) if number not in self._taken), MOST_WORKERS - 1)
         self._taken.add(place)
         self._cells[0] = max(self._cells[0], place + 1)
         return place
