@@ -58,7 +58,7 @@ def test_sixteen_connections_opened_at_once_spread_over_both_workers(
     start = len(server.lines)
     clients = load(server, model, seconds)
     with clients.running():
-        clients.wait_for(0, 300)
+        clients.wait_for(0, 200)
 
     assert clients.faults == []
     assert least_share(answers(server, start)) >= 0.4
