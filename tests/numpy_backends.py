@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -128,6 +129,17 @@ class Slow(HalfPlusTwo):
 
     def run(self, signature: str, inputs: Tensors) -> Tensors:
         threading.Event().wait(float(inputs["x"].max(initial=0)))
+        return super().run(signature, inputs)
+
+
+class Busy(HalfPlusTwo):
+    """Keeps a processor busy for as many seconds as the largest x, outside of the interpreter's lock as models do."""
+
+    def run(self, signature: str, inputs: Tensors) -> Tensors:
+        numbers = np.random.default_rng(0).random(10_000)
+        end = time.thread_time() + float(inputs["x"].max(initial=0))
+        while time.thread_time() < end:
+            np.sort(numbers)
         return super().run(signature, inputs)
 
 

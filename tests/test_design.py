@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "number_lists"),
     ("context", "imports", "cores", "memory", "chores", "json_arrays", "json_encoder", "shared_values"),
     ("metrics",),
-    ("settings", "scaling", "placement"),
+    ("settings", "scaling", "placement", "image_formats"),
     ("images", "label_map"),
     ("image_input",),
     ("labels",),

@@ -21,7 +21,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from tf_serving_flask_app.errors import InvalidImage
-from tf_serving_flask_app.images import Picture, decode, flatten, is_picture, to_array
+from tf_serving_flask_app.images import Picture, decode, flatten, to_array
 from tf_serving_flask_app.placement import Placement, Resize, place
 from tf_serving_flask_app.scaling import Color
 
@@ -99,16 +99,6 @@ def test_of_many_frames_the_first_is_taken(name: str) -> None:
 def test_what_is_not_taken_is_named_with_what_is(data: bytes, found: str) -> None:
     with pytest.raises(InvalidImage, match=f"^{found}; send a JPEG, PNG, GIF, BMP, WebP or TIFF picture.$"):
         decoded(data)
-
-
-@pytest.mark.parametrize("name", ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF"])
-def test_a_picture_is_told_from_other_bytes_by_its_beginning(name: str) -> None:
-    assert is_picture(memoryview(encode(photo(), name)))
-
-
-@pytest.mark.parametrize("data", [b"", b"BM", b"BM" + bytes(766), bytes(768), b"BM" + b"\xff" * 766])
-def test_numbers_are_no_picture(data: bytes) -> None:
-    assert not is_picture(data)
 
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF"])

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import io
 import math
-import re
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -25,29 +23,20 @@ from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from tf_serving_flask_app.errors import InvalidImage
+from tf_serving_flask_app.image_formats import foreign_format_of, format_of, gif_size, webp_size
 from tf_serving_flask_app.placement import Resize, place
 from tf_serving_flask_app.scaling import Color
 
 Size = tuple[int, int]
 """Width and height in pixels."""
 
-_OPENERS: dict[str, tuple[re.Pattern[bytes], Callable[[io.BytesIO], Image.Image]]] = {
-    "JPEG": (re.compile(rb"\xff\xd8\xff"), jpeg_factory),
-    "PNG": (re.compile(rb"\x89PNG\r\n\x1a\n"), PngImageFile),
-    "GIF": (re.compile(rb"GIF8[79]a"), GifImageFile),
-    "BMP": (re.compile(rb"BM.{12}[\x0c(48@l|]\0\0\0", re.DOTALL), BmpImageFile),
-    "WebP": (re.compile(rb"RIFF....WEBP", re.DOTALL), WebPImageFile),
-    "TIFF": (re.compile(rb"(II|MM)(\*\0|\0\*|\+\0|\0\+)"), TiffImageFile),
-}
-_FOREIGN = {
-    "a HEIC": re.compile(rb"....ftyp(he[iv]|mif1|msf1)", re.DOTALL),
-    "an AVIF": re.compile(rb"....ftypavi", re.DOTALL),
-    "a JPEG XL": re.compile(rb"\xff\x0a|\0\0\0\x0cJXL "),
-    "a JPEG 2000": re.compile(rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  "),
-    "an ICO": re.compile(rb"\0\0\x01\0"),
-    "a PSD": re.compile(rb"8BPS"),
-    "a PDF": re.compile(rb"%PDF"),
-    "a PNM": re.compile(rb"P[1-7][\s#]"),
+_OPENERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
+    "JPEG": jpeg_factory,
+    "PNG": PngImageFile,
+    "GIF": GifImageFile,
+    "BMP": BmpImageFile,
+    "WebP": WebPImageFile,
+    "TIFF": TiffImageFile,
 }
 
 # EXIF orientation -> what sets the picture upright
@@ -148,9 +137,9 @@ def decode(
         InvalidImage: another format or no picture, a damaged or truncated one, or width times height above
             ``max_pixels``, which is found out before there is memory for a pixel.
     """
-    name = next((name for name, (signature, _) in _OPENERS.items() if signature.match(data)), None)
+    name = format_of(data)
     if name is None:
-        what = next((what for what, signature in _FOREIGN.items() if signature.match(data)), None)
+        what = foreign_format_of(data)
         found = f"This is {what} file" if what else "These bytes are no picture" if data else "The picture is empty"
         raise InvalidImage(f"{found}; send a JPEG, PNG, GIF, BMP, WebP or TIFF picture.")
     try:
@@ -174,11 +163,6 @@ def decode(
         # Pillow's parsers raise whatever a malformed file leads them to: struct.error, KeyError, ZeroDivisionError...
         reason = " ".join(str(exc).split())[:120] or type(exc).__name__
         raise InvalidImage(f"The {name} picture is truncated or damaged ({reason}); send the whole file.") from exc
-
-
-def is_picture(data: bytes | memoryview) -> bool:
-    """Tell whether bytes begin as a picture of one of the formats does; it may still be damaged."""
-    return any(signature.match(data) for signature, _ in _OPENERS.values())
 
 
 def flatten(image: Image.Image) -> Image.Image:
@@ -214,9 +198,9 @@ def to_array(image: Image.Image, color: Color) -> npt.NDArray[np.uint8]:
 def _open(name: str, data: bytes, max_pixels: int) -> Image.Image:
     """Read a picture's header with Pillow, unless it announces more than max_pixels."""
     # Pillow's plugins for these two take memory for the frame while they read the header.
-    if announced := {"GIF": _gif_size, "WebP": _webp_size}.get(name):
+    if announced := {"GIF": gif_size, "WebP": webp_size}.get(name):
         _check_size(*announced(data), max_pixels)
-    image = _OPENERS[name][1](io.BytesIO(data))
+    image = _OPENERS[name](io.BytesIO(data))
     _check_size(*image.size, max_pixels)
     if isinstance(image, BmpImageFile) and image.tile[0].codec_name == "bmp_rle":
         _check_run_length(len(data), image.width * image.height)
@@ -239,31 +223,6 @@ def _check_run_length(size: int, pixels: int) -> None:
             f"The BMP picture is run-length encoded and has more than {_MAX_RUN_LENGTH} pixels or bytes; send it"
             " uncompressed or as a PNG."
         )
-
-
-def _gif_size(data: bytes) -> tuple[int, int]:
-    """Width and height of the canvas, grown to hold the first frame, which may reach beyond it."""
-    width, height, flags = struct.unpack_from("<HHB", data, 6)
-    at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
-    while data[at] != 0x2C:  # the frame's descriptor
-        at += 1
-        if data[at - 1] == 0x21:  # an extension: its kind, then blocks that begin with their length
-            at += 1
-            while data[at]:
-                at += 1 + data[at]
-            at += 1
-    left, top, frame_width, frame_height = struct.unpack_from("<HHHH", data, at + 1)
-    return max(width, left + frame_width), max(height, top + frame_height)
-
-
-def _webp_size(data: bytes) -> tuple[int, int]:
-    """Width and height of the canvas, from the first chunk: extended, lossless or lossy."""
-    if data[12:16] == b"VP8X":
-        return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
-    if data[12:16] == b"VP8L":
-        bits = int.from_bytes(data[21:25], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
 
 
 def _draft(image: JpegImageFile, frame: Size, how: Resize, color: Color) -> tuple[float, float] | None:

@@ -12,7 +12,7 @@ from tf_serving_flask_app.apis.open_inference_datatypes import BINARY_ONLY, data
 from tf_serving_flask_app.apis.open_inference_types import RequestInput
 from tf_serving_flask_app.apis.validation import shown
 from tf_serving_flask_app.errors import InvalidInput
-from tf_serving_flask_app.images import is_picture
+from tf_serving_flask_app.image_formats import format_of
 from tf_serving_flask_app.tasks.base import Task
 from tf_serving_flask_app.tensors import Array, Signature, TensorInfo, Tensors, array_from_json
 
@@ -68,7 +68,7 @@ def read_raw_input(data: memoryview, task: Task, signature: Signature) -> Tensor
     [(name, info)] = signature.inputs.items()
     if not is_sendable(info.dtype):
         raise InvalidInput(f"input {name!r} of model {model!r} is of a type that cannot be sent: {info.type_name}")
-    if task.takes_pictures(name) and is_picture(data):
+    if task.takes_pictures(name) and format_of(data) is not None:
         return {name: _one_string(data)}
     if info.dtype == object:
         if any(size not in (None, 1) for size in info.shape or ()):

@@ -105,6 +105,7 @@ class Master(Arbiter):
         super().reap_workers()
         self._hear(before.values())
         for pid in before.keys() - self.WORKERS.keys():
+            before[pid].share.give_back()
             report = before[pid].report
             if not (self._stopping or report.is_ready or report.is_replaced):
                 self._judge(before[pid].report.failure)

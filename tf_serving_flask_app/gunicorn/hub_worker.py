@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import ssl
 import time
 from contextlib import AbstractContextManager, suppress
@@ -18,6 +17,7 @@ from typing import Any
 from gunicorn import http, sock, util
 from gunicorn.workers.base_async import AsyncWorker
 
+from tf_serving_flask_app.gunicorn.balance import STEP_S, TICK_S
 from tf_serving_flask_app.gunicorn.native import Flag, NativeThreads
 from tf_serving_flask_app.gunicorn.offload import Run
 from tf_serving_flask_app.gunicorn.workers import (
@@ -25,6 +25,7 @@ from tf_serving_flask_app.gunicorn.workers import (
     FIRST_BYTE_S,
     ServingWorker,
     SlowHeader,
+    has_arrived,
     linger,
 )
 
@@ -42,13 +43,6 @@ class Connection:
     descriptor: int
     green: Any = None
     idle: bool = True
-
-
-def has_arrived(descriptor: int) -> bool:
-    """Tell whether there is something to read, of which the connection's green thread may not know yet."""
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 class HubWorker(ServingWorker, AsyncWorker):
@@ -99,9 +93,11 @@ class HubWorker(ServingWorker, AsyncWorker):
         acceptors = [self.spawn(self._accept, listener, listener.getsockname()) for listener in self.sockets]
         while self.alive and self.ppid == os.getppid():
             self.notify()
-            if self.wait_readable(self.PIPE[0], 1.0):  # a signal came in
+            self.share.tick(accepts=len(self.connections) < self.worker_connections)
+            if self.wait_readable(self.PIPE[0], TICK_S):  # a signal came in
                 os.read(self.PIPE[0], 4096)
         self.alive = False
+        self.share.leave()
         self.application.drain()
         for acceptor in acceptors:
             self.kill(acceptor)
@@ -111,10 +107,11 @@ class HubWorker(ServingWorker, AsyncWorker):
     def _accept(self, listener: Any, name: Any) -> None:
         """A green thread for each listener: take connections while there is room."""
         listener.setblocking(False)
+        is_shared = self.is_shared(listener)
         while True:
             if len(self.connections) >= self.worker_connections:
                 self.sleep(0.01)
-            elif self.wait_readable(listener.fileno(), None):
+            elif self.wait_readable(listener.fileno(), None) and (not is_shared or self._is_left(listener)):
                 try:
                     self._accept_one(listener, name)
                 except OSError as error:
@@ -122,10 +119,20 @@ class HubWorker(ServingWorker, AsyncWorker):
                         self.log.error("A connection could not be accepted: %s", error)
                         self.sleep(0.1)  # out of file descriptors, most likely: it will not be better at once
 
+    def _is_left(self, listener: Any) -> bool:
+        """Let less loaded workers accept first; True if they did not."""
+        began = time.monotonic()
+        while time.monotonic() - began < self.share.patience_s():
+            self.sleep(STEP_S)
+            if not has_arrived(listener.fileno()):
+                return False
+        return True
+
     def _accept_one(self, listener: Any, name: Any) -> None:
         client, address = listener.accept()
         connection = Connection(client.fileno())
         self.connections.add(connection)
+        self.share.opened(connection)
         connection.green = self.spawn(self._serve_connection, connection, self.green_socket(client), address, name)
 
     def _take_backlog(self) -> None:
@@ -185,6 +192,7 @@ class HubWorker(ServingWorker, AsyncWorker):
             util.close_graceful(client)
         finally:
             self.connections.discard(connection)
+            self.share.closed(connection)
             util.close(client)
 
     def _shake_hands(self, client: Any) -> bool:
@@ -196,9 +204,12 @@ class HubWorker(ServingWorker, AsyncWorker):
 
     def _request_begins(self, connection: Connection, parser: Any, client: Any, patience: float) -> bool:
         """Wait for the first byte of the next request, unless it was read along with the last one."""
-        if parser.unreader.buf.getbuffer().nbytes or (self.tls is not None and client.pending()):
-            return True
-        connection.idle = True
-        begins = self.wait_readable(client.fileno(), patience)
-        connection.idle = False
-        return begins
+        if not parser.unreader.buf.getbuffer().nbytes and not (self.tls is not None and client.pending()):
+            connection.idle = True
+            self.share.ends(connection)
+            begins = self.wait_readable(client.fileno(), patience)
+            connection.idle = False
+            if not begins:
+                return False
+        self.share.begins(connection)
+        return True

@@ -14,6 +14,7 @@ from gunicorn.app.base import BaseApplication
 
 from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.gunicorn.arbiter import Master, MasterHook
+from tf_serving_flask_app.gunicorn.balance import Loads
 from tf_serving_flask_app.gunicorn.workers import WORKER_CLASSES, leave
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ class Server(BaseApplication):
         """
         self.cfg: Any = None
         self.settings = settings
+        self.loads = Loads()
         self._load = load
         self._reload = reload
         super().__init__(prog="gunicorn")

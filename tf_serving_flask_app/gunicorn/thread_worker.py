@@ -14,9 +14,10 @@ from typing import Any
 from gunicorn import util
 from gunicorn.workers import gthread
 
+from tf_serving_flask_app.gunicorn.balance import STEP_S, TICK_S
 from tf_serving_flask_app.gunicorn.offload import Answer, Run
 from tf_serving_flask_app.gunicorn.sync_worker import run_here
-from tf_serving_flask_app.gunicorn.workers import FIRST_BYTE_S, ServingWorker, linger
+from tf_serving_flask_app.gunicorn.workers import FIRST_BYTE_S, ServingWorker, has_arrived, linger
 
 SPARE_THREADS = 8
 """Threads beyond those that may work or wait: they read uploads, answer 503, and answer what must not wait."""
@@ -45,10 +46,23 @@ class ThreadWorker(ServingWorker, gthread.ThreadWorker):
 
     def serve(self) -> None:
         """Serve; a signal wakes the poller also if another thread gets it."""
+        self.shared = frozenset(listener for listener in self.sockets if self.is_shared(listener))
+        self.held: dict[Any, float] = {}
         self.poller.register(self.PIPE[0], selectors.EVENT_READ, lambda pipe: os.read(pipe, 4096))
         super().serve()
 
     def accept(self, listener: Any) -> None:
+        """Take a connection, or let less loaded workers do it first: then the poller forgets the listener for a while.
+
+        It would report the same connection again and again.
+        """
+        if self.alive and listener in self.shared and self.share.patience_s():
+            self.poller.unregister(listener)
+            self.held[listener] = time.monotonic()
+        else:
+            self._take(listener)
+
+    def _take(self, listener: Any) -> None:
         """Take a connection to the poller, where it waits for its first byte without a thread."""
         try:
             client, address = listener.accept()
@@ -58,6 +72,7 @@ class ThreadWorker(ServingWorker, gthread.ThreadWorker):
         connection = gthread.TConn(self.cfg, client, address, listener.getsockname())
         connection.timeout = time.monotonic() + FIRST_BYTE_S
         self.pending_conns.append(connection)
+        self.share.opened(connection)
         self.poller.register(client, selectors.EVENT_READ, partial(self.on_pending_socket_readable, connection))
 
     def is_parent_alive(self) -> bool:
@@ -79,20 +94,44 @@ class ThreadWorker(ServingWorker, gthread.ThreadWorker):
         linger(req, conn.sock)
         return keep
 
+    def _look_after_held(self) -> None:
+        """Take what less loaded workers have left for long enough."""
+        for listener, since in list(self.held.items()):
+            left = has_arrived(listener.fileno())
+            if not left or time.monotonic() - since >= self.share.patience_s():
+                self._release(listener)
+                if left:
+                    self._take(listener)
+
+    def _release(self, listener: Any) -> None:
+        del self.held[listener]
+        self.poller.register(listener, selectors.EVENT_READ, self.accept)
+
+    def enqueue_req(self, conn: Any) -> None:
+        """Give a connection on which something has come in to a thread."""
+        self.share.begins(conn)
+        super().enqueue_req(conn)
+
     def finish_request(self, conn: Any, fs: Future[object]) -> None:
         """Keep the connection or forget it, in the main thread."""
         if fs.cancelled() or fs.exception() is not None or fs.result():
+            self.share.ends(conn)
             super().finish_request(conn, fs)
             if not self.alive:
                 self._cap_keepalive(0.0)
         else:
             self.nr_conns -= 1
+            self.share.closed(conn)
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """Stop accepting; for good, when the worker stops: what the kernel has accepted already is still served."""
+        if not enabled:
+            for listener in list(self.held):
+                self._release(listener)
         if self.alive:
             super().set_accept_enabled(enabled)
             return
+        self.share.leave()
         self.application.drain()
         for listener in self.sockets:
             before = -1
@@ -105,7 +144,10 @@ class ThreadWorker(ServingWorker, gthread.ThreadWorker):
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Look more often while stopping, so that silent connections do not hold up the end."""
-        super().wait_for_and_dispatch_events(timeout if self.alive else min(timeout, 0.1))
+        self.share.tick(accepts=self._accepting)
+        longest = TICK_S if self.alive else 0.1
+        super().wait_for_and_dispatch_events(min(timeout, STEP_S if self.held else longest))
+        self._look_after_held()
 
     def murder_keepalived(self, force: bool = False) -> None:
         """Close what has been idle for too long, but first see what has come in a moment ago."""

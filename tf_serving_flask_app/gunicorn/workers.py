@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import ssl
 import sys
@@ -15,8 +16,9 @@ from gunicorn import util
 from gunicorn.http import errors as http_errors
 from gunicorn.workers.base import Worker
 
+from tf_serving_flask_app.gunicorn.balance import Share
 from tf_serving_flask_app.gunicorn.boot import STOP_SIGNALS, BootFailure, BootReport, LoadingWatch
-from tf_serving_flask_app.gunicorn.offload import Offload, Run
+from tf_serving_flask_app.gunicorn.offload import OPERATIONS, Offload, Run
 from tf_serving_flask_app.gunicorn.refusal import Refusal
 from tf_serving_flask_app.observability.access import sane_request_id
 
@@ -83,6 +85,7 @@ class ServingWorker(Worker):
         """Called in the master, before the fork."""
         super().__init__(*args, **kwargs)
         self.report = BootReport()
+        self.share = Share(self.app.loads)
 
     def init_process(self) -> None:
         """Start the worker; a failure to load is handed to the master, which decides what it means."""
@@ -138,7 +141,7 @@ class ServingWorker(Worker):
         raise NotImplementedError
 
     def closing(self, app: WSGIApplication) -> WSGIApplication:
-        """Close a connection whose answer asks for it, or is given while the worker stops.
+        """Close a connection whose answer asks for it, or is given while the worker stops or has too many of them.
 
         gunicorn drops an application's ``Connection`` header, and looks whether the worker stops when a request
         begins, which is too early for one that takes long.
@@ -149,7 +152,7 @@ class ServingWorker(Worker):
 
             def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Callable[[bytes], object]:
                 asked = any(name.lower() == "connection" and value.lower() == "close" for name, value in headers)
-                if asked or not self.alive:
+                if asked or not self.alive or self.gives_up(environ, response):
                     response.force_close()
                 return start_response(status, headers, *exc_info)
 
@@ -157,6 +160,28 @@ class ServingWorker(Worker):
             return app(environ, start)
 
         return wrapped
+
+    def gives_up(self, environ: WSGIEnvironment, response: Any) -> bool:
+        """Tell whether a connection is to be closed after its answer because other workers have less to do.
+
+        Not where the client has sent more already: it would be lost, and could cost it the answer too.
+        """
+        return (
+            self.share.surplus > 0
+            and environ["PATH_INFO"] not in OPERATIONS
+            and response.req.version < (2, 0)
+            and not response.must_close
+            and not response.req.should_close()
+            and not response.req.unreader.buf.getbuffer().nbytes
+            and not has_arrived(response.sock.fileno())
+            and self.share.give_up_one()
+        )
+
+    def is_shared(self, listener: Any) -> bool:
+        """Tell whether other workers can accept from a socket, and it is not the one where metrics are scraped."""
+        name = listener.getsockname()
+        port = name[1] if isinstance(name, tuple) else None
+        return not self.cfg.reuse_port and (port is None or port != self.app.settings.metrics_port)
 
     def run(self) -> None:
         """Serve until told to stop, then close the application."""
@@ -193,6 +218,13 @@ class ServingWorker(Worker):
         """Log and count a request that the application does not get to see."""
         refusal.log()
         self.application.count_refusal(refusal.method, refusal.status)
+
+
+def has_arrived(descriptor: int) -> bool:
+    """Tell whether there is something to read, or to accept, of which its green thread may not know yet."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def linger(request: Any, client: Any) -> None:
