@@ -21,7 +21,7 @@ class RequestContext:
         deadline: on the clock of ``time.monotonic()``, in seconds.
         trace_id: the 32 hex digits of a W3C ``traceparent`` header, or None.
         traceparent: that header's 55 characters, to be passed on, or None.
-        route: the pattern of the route that answers, such as ``/predict/<name>``; None before one is found.
+        route: the pattern of the route that answers, such as ``/predict/{name}``; None before one is found.
         model_name: of the model that is to answer; None before it is found.
         model_version: of that model.
         joined: how many requests the model call answered, this one among them.

@@ -47,9 +47,9 @@ def test_requests_are_counted_by_route_method_and_status(client: ClosingClient) 
     client.post("/classify", data=picture("red"), content_type="image/png")
 
     assert requests(client) == {
-        ("/predict/<name>", "POST", "200"): 1,
-        ("/predict/<name>", "POST", "400"): 1,
-        ("/predict/<name>", "POST", "404"): 1,
+        ("/predict/{name}", "POST", "200"): 1,
+        ("/predict/{name}", "POST", "400"): 1,
+        ("/predict/{name}", "POST", "404"): 1,
         ("other", "GET", "405"): 1,
         ("/classify", "POST", "200"): 1,
     }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Annotated, Any, TypeVar
 
 from pydantic import WithJsonSchema
@@ -51,6 +53,12 @@ def answer(description: str, content: Mapping[str, Any]) -> dict[str, Any]:
     if content:
         described["content"] = {media_type: {"schema": schema} for media_type, schema in content.items()}
     return described
+
+
+@cache
+def path_template(rule: str) -> str:
+    """Write a route's rule as OpenAPI does: ``/v1/models/<segment:name>`` is ``/v1/models/{name}``."""
+    return re.sub(r"<(?:[^<>]*:)?(\w+)>", r"{\1}", rule)
 
 
 def documented(operation: Operation) -> Callable[[View], View]:

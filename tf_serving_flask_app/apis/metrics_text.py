@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import NotFound
 
-from tf_serving_flask_app.apis.documentation import Operation, documented
+from tf_serving_flask_app.apis.documentation import Operation, documented, path_template
 from tf_serving_flask_app.apis.wire import request_context
 from tf_serving_flask_app.metrics import METRICS_PATH, Metrics
 
@@ -19,7 +19,7 @@ def create_blueprint(metrics: Metrics, port: int | None) -> Blueprint:
     @blueprint.before_app_request
     def note_route() -> None:
         rule = request.url_rule
-        request_context().route = None if rule is None else rule.rule
+        request_context().route = None if rule is None else path_template(rule.rule)
         if port is None:
             return
         if request.path not in ON_METRICS_PORT if arrived_at(port) else request.path == METRICS_PATH:

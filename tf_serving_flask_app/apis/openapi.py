@@ -20,7 +20,7 @@ from pydantic_core import core_schema
 from werkzeug.routing import Rule
 
 from tf_serving_flask_app import __version__
-from tf_serving_flask_app.apis.documentation import Operation, answer, documented, operation_of
+from tf_serving_flask_app.apis.documentation import Operation, answer, documented, operation_of, path_template
 from tf_serving_flask_app.apis.errors import ErrorAnswer
 from tf_serving_flask_app.apis.model_documentation import describe_models
 from tf_serving_flask_app.apis.parameters import ModelPath
@@ -136,7 +136,7 @@ def documented_routes(app: Flask) -> Iterator[Route]:
         view = app.view_functions[rule.endpoint]
         operation = operation_of(view)
         if operation is not None and not operation.hidden:
-            path = re.sub(r"<(?:[^<>]*:)?(\w+)>", r"{\1}", rule.rule)
+            path = path_template(rule.rule)
             for method in METHODS:
                 if method in (rule.methods or ()):
                     yield Route(path, method, rule, operation, inspect.getdoc(view) or "")
