@@ -69,7 +69,7 @@ def run_plan(plan: Plan, environ: Mapping[str, str]) -> Report:
     protocol = choose_protocol(model, plan.protocol)
     if plan.pictures and protocol != "image":
         raise ConfigurationError(f"Model {model.name!r} is measured with tensors here: leave --picture out.")
-    with _ended_like_ctrl_c(), ExitStack() as stack:
+    with ended_like_ctrl_c(), ExitStack() as stack:
         client = stack.enter_context(closing(start_client()))
         servers = {
             mode: stack.enter_context(start_server(plan.spec, plan.assets, mode_environ(environ, mode, plan.workers)))
@@ -128,23 +128,16 @@ def _measure(plan: Plan, targets: Mapping[str, Target]) -> list[Result]:
     length = plan.rounds * (len(steps) + len(plan.modes))
     with click.progressbar(length=length, label="Measuring", file=sys.stderr) as bar:
         results = measure(steps, plan.rounds, plan.seconds, lambda: bar.update(1))
-        moderate = [(targets[mode], _moderate(results, mode)) for mode in plan.modes]
+        tops = {mode: max(result.sample.rate for result in results if result.name == mode) for mode in plan.modes}
+        most = max(plan.concurrencies)
+        moderate = [(targets[mode], Point(most, MODERATE_LOAD * top)) for mode, top in tops.items() if top]
         results += measure(moderate, plan.rounds, plan.seconds, lambda: bar.update(1))
     order = list(targets)
     return sorted(results, key=lambda result: order.index(result.name))
 
 
-def _moderate(results: Sequence[Result], mode: str) -> Point:
-    own = [result for result in results if result.name == mode]
-    top = max(result.sample.rate for result in own)
-    if not top:
-        failures = dict.fromkeys(reason for result in own for reason in result.sample.failures)
-        raise ConfigurationError(f"{mode}: no request was answered well: {', '.join(failures) or 'all took too long'}.")
-    return Point(max(result.point.concurrency for result in own), MODERATE_LOAD * top)
-
-
 @contextmanager
-def _ended_like_ctrl_c() -> Iterator[None]:
+def ended_like_ctrl_c() -> Iterator[None]:
     """Let SIGTERM do what Ctrl-C does: what was started is ended first."""
     former = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
