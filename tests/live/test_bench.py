@@ -73,7 +73,8 @@ def test_pictures_are_measured_in_each_mode_beside_the_ceiling(write_spec: Write
         assert result["rss_bytes"] > result["pss_bytes"] > 10_000_000
         assert result["stages_ms"]["decode"] > result["stages_ms"]["predict"] > 0
     served = results["eventlet", True]
-    assert served["stages_ms"]["total"] > served["stages_ms"]["queue"] > 0
+    assert served["stages_ms"]["queue"] > 0
+    assert served["stages_ms"]["the rest"] > 0
     assert served["ratio_to_ceiling"] > 0
     assert served["cpu_ratio_to_ceiling"] > 0
     moderate = results["eventlet", False]

@@ -8,7 +8,7 @@ from typing import Any
 
 from tf_serving_flask_app.bench.machine import Machine
 from tf_serving_flask_app.bench.measure import Result
-from tf_serving_flask_app.bench.stages import TOTAL
+from tf_serving_flask_app.bench.stages import REST
 
 MIB = 1 << 20
 HEADINGS = ("", "at once", "req/s", "p50 ms", "p99 ms", "CPU ms/req", "PSS MiB", "RSS MiB", "of ceiling", "CPU/ceiling")
@@ -92,22 +92,13 @@ def _row(result: Result) -> tuple[str, ...]:
 
 
 def _stage_rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
-    known = [
-        name for name in dict.fromkeys(name for each in results for name in each.sample.stages_ms) if name != TOTAL
-    ]
-    rows = [("", "at once", *known, "the rest", "client sees, p50")]
+    found = dict.fromkeys(name for each in results for name in each.sample.stages_ms)
+    known = sorted(found, key=lambda name: name == REST)
+    rows = [("", "at once", *known, "client sees, p50")]
     for result in results:
-        spent = result.sample.stages_ms
-        rest = spent[TOTAL] - sum(spent.get(name, 0.0) for name in known) if TOTAL in spent else None
-        cells = [spent.get(name) for name in known]
-        rows.append(
-            (
-                result.name,
-                load_text(result),
-                *("" if cell is None else f"{cell:.2f}" for cell in [*cells, rest]),
-                _milliseconds(result.sample.p50_s),
-            )
-        )
+        spent = [result.sample.stages_ms.get(name) for name in known]
+        cells = ["" if cell is None else f"{cell:.2f}" for cell in spent]
+        rows.append((result.name, load_text(result), *cells, _milliseconds(result.sample.p50_s)))
     return rows
 
 
