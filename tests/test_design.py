@@ -45,14 +45,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("app",),
     ("gunicorn", "development"),
     ("serving",),
-    ("export", "inspection"),
+    ("export", "inspection", "bench"),
     ("cli",),
     ("__main__",),
 )
 """From bottom to top: a module may import what is below it, or beside it; "" is the package itself."""
 
 HOMES = {
-    "PIL": ("images", "export"),
+    "PIL": ("images", "export", "bench"),
     "tensorflow": ("backends", "export"),
     "keras": ("backends", "export"),
     "ai_edge_litert": ("backends",),
@@ -62,6 +62,8 @@ HOMES = {
     "urllib3": ("backends",),
     "simdjson": ("number_lists",),
     "prometheus_client": ("shared_values", "metrics"),
+    "psutil": ("bench",),
+    "matplotlib": ("bench",),
     "flask": ("apis", "app"),
     "eventlet": ("gunicorn",),
     "gevent": ("gunicorn",),

@@ -25,6 +25,11 @@ DEMO_SPEC = Path(__file__).resolve().parent.parent / "specs" / "demo.spec"
 ROUTES = {"classification": "/classify", "detection": "/detect"}
 """Task -> where a picture is posted for it."""
 
+MODES = ("eventlet", "gevent", "gthread", "sync", "multithreaded")
+"""The ways to serve that can be measured."""
+
+FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+
 Params = ParamSpec("Params")
 
 
@@ -190,6 +195,36 @@ def evaluate(name: str, out: Path | None) -> None:
     from tf_serving_flask_app.export.demo import evaluate_demo
 
     evaluate_demo(out or DEMO_SPEC.parent / name, click.echo)
+
+
+@main.command()
+@click.argument("spec", type=click.Path(path_type=Path), default=DEMO_SPEC)
+@click.option("-a", "--assets", type=click.Path(path_type=Path), help="Folder for the spec's relative paths.")
+@click.option("-m", "--model", help="Which of the spec's models. Default: the first.")
+@click.option("--mode", "modes", multiple=True, type=click.Choice(MODES), default=["eventlet"], help="May be repeated.")
+@click.option("-c", "--concurrency", multiple=True, type=click.IntRange(1, 4096), default=[1, 8, 32], show_default=True)
+@click.option("--workers", type=click.IntRange(1, 1024), help="Processes. Default: WEB_CONCURRENCY, else usable cores.")
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--seconds", type=click.FloatRange(0.05), default=3, show_default=True, help="Of each measurement.")
+@click.option("--picture", "pictures", multiple=True, type=FILE, help="To send; may be repeated. Default: drawn ones.")
+@click.option("--protocol", type=click.Choice(["auto", "image", "v1", "v2"]), default="auto", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw latency over load: .png or .svg.")
+@_one_line_errors(2)
+def bench(as_json: bool, plot: Path | None, concurrency: tuple[int, ...], workers: int | None, **plan: Any) -> None:
+    """Measure the real server with SPEC, the demo by default, and the same work with no server around it."""
+    from tf_serving_flask_app.bench.command import Plan, run_plan
+    from tf_serving_flask_app.bench.plot import check_plot, write_plot
+
+    if plot is not None:
+        check_plot(plot)
+    workers = workers or Settings.from_environ(os.environ).web_concurrency
+    report = run_plan(Plan(concurrencies=concurrency, workers=workers, **plan), os.environ)
+    if plot is not None:
+        write_plot(report, plot)
+    click.echo(json.dumps(report.as_json(), indent=2) if as_json else report.as_text())
+    if report.failures:
+        sys.exit(1)
 
 
 def _inspect_folder(folder: Path, as_spec: bool) -> None:

@@ -1,0 +1,41 @@
+"""What the command refuses before it starts anything, and how it is ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import COLORS, HALF, WriteSpec
+from tf_serving_flask_app.bench.command import Plan, ended_like_ctrl_c, run_plan
+from tf_serving_flask_app.bench.server import MODES
+from tf_serving_flask_app.cli import MODES as OFFERED
+from tf_serving_flask_app.errors import ConfigurationError
+
+
+def plan(spec: Path, *, model: str | None = None, pictures: tuple[Path, ...] = (), protocol: str = "auto") -> Plan:
+    return Plan(spec, None, model, ["eventlet"], 2, [1], 1, 0.1, pictures, protocol)
+
+
+def test_a_model_that_the_spec_lacks_is_refused_with_those_that_it_has(write_spec: WriteSpec) -> None:
+    with pytest.raises(ConfigurationError, match="has no model 'nobody'; it has half, colors"):
+        run_plan(plan(write_spec([HALF, COLORS]), model="nobody"), {})
+
+
+def test_pictures_for_a_model_of_tensors_are_refused(write_spec: WriteSpec) -> None:
+    with pytest.raises(ConfigurationError, match="leave --picture out"):
+        run_plan(plan(write_spec([HALF]), pictures=(Path("red.png"),)), {})
+
+
+def test_a_termination_does_what_ctrl_c_does() -> None:
+    former = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), ended_like_ctrl_c():
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert signal.getsignal(signal.SIGTERM) == former
+
+
+def test_every_way_to_serve_can_be_asked_for() -> None:
+    assert tuple(MODES) == OFFERED

@@ -1,0 +1,146 @@
+"""``./run.sh bench``: servers, ceilings and the load generator, started, measured in turn, and ended."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from tf_serving_flask_app.bench.ceiling import Ceiling
+from tf_serving_flask_app.bench.machine import this_machine
+from tf_serving_flask_app.bench.measure import CeilingTarget, Point, Result, ServerTarget, Target, measure, start_client
+from tf_serving_flask_app.bench.report import Report
+from tf_serving_flask_app.bench.server import RunningServer, mode_environ, package_environ, start_server
+from tf_serving_flask_app.bench.work import Protocol, Work, choose_protocol, picture_work, tensor_work
+from tf_serving_flask_app.errors import ConfigurationError
+from tf_serving_flask_app.settings import Settings
+from tf_serving_flask_app.spec import ModelSpec
+from tf_serving_flask_app.spec_file import load_spec
+
+MODERATE_LOAD = 0.7
+"""Of a server's top rate: the load at which its latency is measured too, as no server should run at its top."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure.
+
+    Attributes:
+        spec: what to serve.
+        assets: folder of its relative paths, or None for its own.
+        model: which of its models to ask; None: the first.
+        modes: of ``server.MODES``.
+        workers: processes of a server.
+        concurrencies: requests at once.
+        rounds: how often everything is measured.
+        seconds: of each measurement.
+        pictures: files to send; none: drawn ones.
+        protocol: auto, image, v1 or v2.
+    """
+
+    spec: Path
+    assets: Path | None
+    model: str | None
+    modes: Sequence[str]
+    workers: int
+    concurrencies: Sequence[int]
+    rounds: int
+    seconds: float
+    pictures: Sequence[Path]
+    protocol: str
+
+
+def run_plan(plan: Plan, environ: Mapping[str, str]) -> Report:
+    """Measure what is planned, with a progress bar on stderr; however it ends, no process is left.
+
+    Raises:
+        ConfigurationError: something cannot be started or measured; the text says why.
+    """
+    environ = package_environ(environ)
+    sys.path.append(str(plan.spec.resolve().parent))
+    model = _find_model(plan)
+    protocol = choose_protocol(model, plan.protocol)
+    if plan.pictures and protocol != "image":
+        raise ConfigurationError(f"Model {model.name!r} is measured with tensors here: leave --picture out.")
+    with ended_like_ctrl_c(), ExitStack() as stack:
+        client = stack.enter_context(closing(start_client()))
+        servers = {
+            mode: stack.enter_context(start_server(plan.spec, plan.assets, mode_environ(environ, mode, plan.workers)))
+            for mode in plan.modes
+        }
+        for server in servers.values():
+            server.wait_ready()
+        work = _work(model, protocol, plan.pictures, next(iter(servers.values())))
+        ceilings: dict[int, Ceiling] = {}
+        targets: dict[str, Target] = {}
+        for mode, server in servers.items():
+            settings = Settings.from_environ(mode_environ(environ, mode, plan.workers))
+            processes = settings.processes
+            if processes not in ceilings:
+                ceiling = Ceiling(processes, plan.spec, plan.assets, mode_environ(environ, mode, plan.workers), work)
+                ceilings[processes] = stack.enter_context(closing(ceiling))
+            threads = 1 if mode == "sync" else settings.threads
+            name = f"ceiling, {processes} x {threads}"
+            targets[mode] = ServerTarget(mode, server, work.requests, client, name)
+            targets[name] = CeilingTarget(name, ceilings[processes], processes * threads)
+        results = _measure(plan, targets)
+    return Report(
+        this_machine("tensorflow", "gunicorn"),
+        {
+            "spec": str(plan.spec),
+            "model": f"{model.name} ({model.backend})",
+            "requests": work.what,
+            "workers": plan.workers,
+            "rounds": f"{plan.rounds} of {plan.seconds:g} s, medians",
+        },
+        results,
+    )
+
+
+def _find_model(plan: Plan) -> ModelSpec:
+    models = load_spec(plan.spec, plan.assets).models
+    for model in models:
+        if plan.model in (None, model.name):
+            return model
+    names = ", ".join(model.name for model in models)
+    raise ConfigurationError(f"{plan.spec} has no model {plan.model!r}; it has {names}.")
+
+
+def _work(model: ModelSpec, protocol: Protocol, pictures: Sequence[Path], server: RunningServer) -> Work:
+    if protocol == "image":
+        return picture_work(model, pictures)
+    status, body = server.get(f"/v2/models/{model.name}")
+    answer: dict[str, Any] = orjson.loads(body)
+    if status != 200:
+        raise ConfigurationError(f"The server does not describe the model {model.name!r}: {answer.get('error')}")
+    return tensor_work(model.name, protocol, answer["inputs"])
+
+
+def _measure(plan: Plan, targets: Mapping[str, Target]) -> list[Result]:
+    steps = [(target, Point(concurrency)) for target in targets.values() for concurrency in plan.concurrencies]
+    length = plan.rounds * (len(steps) + len(plan.modes))
+    with click.progressbar(length=length, label="Measuring", file=sys.stderr) as bar:
+        results = measure(steps, plan.rounds, plan.seconds, lambda: bar.update(1))
+        tops = {mode: max(result.sample.rate for result in results if result.name == mode) for mode in plan.modes}
+        most = max(plan.concurrencies)
+        moderate = [(targets[mode], Point(most, MODERATE_LOAD * top)) for mode, top in tops.items() if top]
+        results += measure(moderate, plan.rounds, plan.seconds, lambda: bar.update(1))
+    order = list(targets)
+    return sorted(results, key=lambda result: order.index(result.name))
+
+
+@contextmanager
+def ended_like_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does: what was started is ended first."""
+    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)

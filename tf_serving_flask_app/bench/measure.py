@@ -1,0 +1,237 @@
+"""The rounds: everything measured in turn, again and again, and the medians of it."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from tf_serving_flask_app.bench.ceiling import Ceiling
+from tf_serving_flask_app.bench.helper import Helper
+from tf_serving_flask_app.bench.load import Answers, Load, send_load
+from tf_serving_flask_app.bench.server import RunningServer
+from tf_serving_flask_app.bench.stages import mean_stages_ms
+from tf_serving_flask_app.bench.usage import Memory, cpu_seconds, memory
+
+WARMUP_SHARE = 0.2
+"""Of the measured time, before it."""
+
+MOST_WARMUP_S = 1.0
+
+
+@dataclass(frozen=True)
+class Point:
+    """How hard to load: so many requests at once; with a rate, so many a second over at most that many connections."""
+
+    concurrency: int
+    rate: float | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One measurement.
+
+    Attributes:
+        rate: good answers a second.
+        p50_s, p99_s: percentiles of their latency; None where there was none.
+        cpu_s: processor time of a request, of what served it.
+        memory: held when it was over.
+        stages_ms: mean milliseconds of each stage that is known.
+        failures: what went wrong -> how often.
+        client_cpu_s: processor time of a request, of the load generator.
+    """
+
+    rate: float
+    p50_s: float | None
+    p99_s: float | None
+    cpu_s: float
+    memory: Memory
+    stages_ms: Mapping[str, float] = field(default_factory=dict)
+    failures: Mapping[str, int] = field(default_factory=dict)
+    client_cpu_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """The medians of all rounds.
+
+    Attributes:
+        name: of what was measured.
+        point: the load.
+        ceiling: the share of the ceiling's rate, the median of the rounds' own ratios; None where there is none.
+        ceiling_cpu: the processor time of a request over the ceiling's, likewise.
+    """
+
+    name: str
+    point: Point
+    sample: Sample
+    ceiling: float | None = None
+    ceiling_cpu: float | None = None
+
+
+class Target(Protocol):
+    """Something that can be measured.
+
+    Attributes:
+        name: for the table.
+        ceiling: the name of the target whose rate is its ceiling, or None.
+    """
+
+    name: str
+    ceiling: str | None
+
+    def measure(self, point: Point, seconds: float) -> Sample:
+        """Load it for so long."""
+
+
+class ServerTarget:
+    """A server under the load of a process of its own.
+
+    Args:
+        name: for the table.
+        server: any that answers HTTP.
+        requests: what to send it, see ``Load``.
+        client: the load generator's process, see ``start_client``.
+        ceiling: see ``Target``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        server: RunningServer,
+        requests: tuple[bytes, ...],
+        client: Helper[Load, Answers],
+        ceiling: str | None = None,
+    ) -> None:
+        self.name = name
+        self.ceiling = ceiling
+        self._server = server
+        self._requests = requests
+        self._client = client
+
+    def measure(self, point: Point, seconds: float) -> Sample:
+        """See ``Target``."""
+        self._server.take_output()
+        cpu = cpu_seconds(self._server.pid)
+        load = Load(self._server.address, self._requests, point.concurrency, seconds, warmup_s(seconds), point.rate)
+        self._client.give(load)
+        answers = self._client.answer()
+        cpu = cpu_seconds(self._server.pid) - cpu
+        return Sample(
+            len(answers.latencies) / seconds,
+            percentile(answers.latencies, 50),
+            percentile(answers.latencies, 99),
+            cpu / max(1, answers.sent),
+            memory(self._server.pid),
+            mean_stages_ms(self._server.take_output()),
+            answers.failures,
+            answers.cpu_s / max(1, answers.sent),
+        )
+
+
+class CeilingTarget:
+    """The model with no server.
+
+    Args:
+        name: for the table.
+        ceiling: its processes.
+        most: calls that may be under way at once.
+    """
+
+    def __init__(self, name: str, ceiling: Ceiling, most: int) -> None:
+        self.name = name
+        self.ceiling: str | None = None
+        self._ceiling = ceiling
+        self._most = most
+
+    def measure(self, point: Point, seconds: float) -> Sample:
+        """See ``Target``."""
+        calls = self._ceiling.run(min(point.concurrency, self._most), warmup_s(seconds), seconds)
+        made = max(1, calls.made)
+        stages = {name: spent / made * 1e3 for name, spent in calls.stages.items()}
+        return Sample(
+            len(calls.latencies) / seconds,
+            percentile(calls.latencies, 50),
+            percentile(calls.latencies, 99),
+            calls.cpu_s / made,
+            self._ceiling.memory(),
+            stages,
+        )
+
+
+def start_client() -> Helper[Load, Answers]:
+    """Start a process that sends load."""
+    client: Helper[Load, Answers] = Helper(_make_sender, name="the load generator")
+    client.wait_ready()
+    return client
+
+
+def _make_sender() -> Callable[[Load], Answers]:
+    return send_load
+
+
+def measure(
+    steps: Sequence[tuple[Target, Point]], rounds: int, seconds: float, on_step: Callable[[], object]
+) -> list[Result]:
+    """Measure everything once a round, every other round in the opposite order, and take the medians.
+
+    Args:
+        steps: what to measure, and under which load.
+        rounds: how often.
+        seconds: of each measurement.
+        on_step: called after each.
+    """
+    samples: dict[tuple[str, Point], list[Sample]] = {(target.name, point): [] for target, point in steps}
+    for number in range(rounds):
+        for target, point in reversed(steps) if number % 2 else steps:
+            samples[target.name, point].append(target.measure(point, seconds))
+            on_step()
+    results = []
+    for target, point in steps:
+        own, ceilings = samples[target.name, point], samples.get((target.ceiling or "", point), [])
+        pairs = [(sample, ceiling) for sample, ceiling in zip(own, ceilings, strict=False) if ceiling.rate]
+        # Ratios of one round each: what slows the machine down, slows both.
+        rate = _median_of_known(sample.rate / ceiling.rate for sample, ceiling in pairs)
+        cpu = _median_of_known(sample.cpu_s / ceiling.cpu_s for sample, ceiling in pairs)
+        results.append(Result(target.name, point, median(own), rate, cpu))
+    return results
+
+
+def median(samples: Sequence[Sample]) -> Sample:
+    """The median of each figure of several samples; failures are summed."""
+    failures: Counter[str] = Counter()
+    for sample in samples:
+        failures.update(sample.failures)
+    stages = dict.fromkeys(name for sample in samples for name in sample.stages_ms)
+    return Sample(
+        statistics.median(sample.rate for sample in samples),
+        _median_of_known(sample.p50_s for sample in samples),
+        _median_of_known(sample.p99_s for sample in samples),
+        statistics.median(sample.cpu_s for sample in samples),
+        Memory(
+            round(statistics.median(sample.memory.pss for sample in samples)),
+            round(statistics.median(sample.memory.rss for sample in samples)),
+        ),
+        {name: statistics.median(sample.stages_ms.get(name, 0.0) for sample in samples) for name in stages},
+        failures,
+        statistics.median(sample.client_cpu_s for sample in samples),
+    )
+
+
+def percentile(latencies: Sequence[float], percent: float) -> float | None:
+    """The latency that so many percent are not above; None where there are none."""
+    return float(np.percentile(np.asarray(latencies), percent)) if latencies else None
+
+
+def warmup_s(seconds: float) -> float:
+    """How long to load before the time that counts."""
+    return min(MOST_WARMUP_S, seconds * WARMUP_SHARE)
+
+
+def _median_of_known(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
