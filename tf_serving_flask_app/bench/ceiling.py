@@ -14,12 +14,13 @@ from pathlib import Path
 from tf_serving_flask_app.bench.helper import Helper
 from tf_serving_flask_app.bench.usage import Memory, memory
 from tf_serving_flask_app.bench.work import Work
-from tf_serving_flask_app.context import RequestContext
+from tf_serving_flask_app.context import RequestContext, warm_context
 from tf_serving_flask_app.errors import ServingError
 from tf_serving_flask_app.repository import Repository
 from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.spec_file import load_spec
-from tf_serving_flask_app.tasks.base import Task, warm_context
+from tf_serving_flask_app.spec_parts import BatchingSpec
+from tf_serving_flask_app.tasks.base import Task
 from tf_serving_flask_app.tasks.classification import Classification
 from tf_serving_flask_app.tasks.detection import Detector
 
@@ -111,8 +112,11 @@ def make_loop(spec: Path, assets: Path | None, environ: Mapping[str, str], work:
         ServingError: it cannot be loaded.
     """
     sys.path.append(str(spec.resolve().parent))  # where hooks and backends are looked up
-    models = [model for model in load_spec(spec, assets).models if model.name == work.model]
-    repository = Repository(models, Settings.from_environ(environ))
+    (model,) = (model for model in load_spec(spec, assets).models if model.name == work.model)
+    alone = model.model_copy(
+        update={"batching": BatchingSpec(max_batch_size=1)}
+    )  # nothing joins calls without a server
+    repository = Repository([alone], Settings.from_environ(environ))
     call = _call(repository.find(work.model, Task), work)
     return lambda turn: _take_turn(call, turn)
 
