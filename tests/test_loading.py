@@ -76,6 +76,15 @@ def test_the_model_server_comes_from_the_settings_where_the_spec_names_none(make
     assert settle(second, settings).targets == ["c:1"]
 
 
+def test_while_requests_are_profiled_their_calls_are_not_joined(make_specs: Callable[..., list[ModelSpec]]) -> None:
+    (spec,) = make_specs({**HALF, "batching": {"max_batch_size": 4}})
+    profiled, plain = (settle(spec, Settings.from_environ({"FLASK_PROFILE": flag})).batching for flag in ("1", ""))
+
+    assert profiled is not None
+    assert profiled.max_batch_size == 1
+    assert plain == spec.batching
+
+
 def use(task: Task) -> None:
     """Answer a request, and fail another."""
     context = warm_context()

@@ -16,6 +16,7 @@ from tf_serving_flask_app.metrics import LoadListener
 from tf_serving_flask_app.model import Model
 from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.spec import ModelSpec
+from tf_serving_flask_app.spec_parts import BatchingSpec
 from tf_serving_flask_app.tasks import task_class
 from tf_serving_flask_app.tasks.base import Task
 
@@ -55,6 +56,9 @@ def settle(spec: ModelSpec, settings: Settings) -> ModelSpec:
     if spec.session.intra_op_threads == "auto":
         threads = max(1, usable_cores() // settings.processes)
         settled["session"] = spec.session.model_copy(update={"intra_op_threads": threads})
+    if settings.profile:
+        # In a joined call the model runs in one request's thread, and the profiles of the others would not show it.
+        settled["batching"] = BatchingSpec(max_batch_size=1)
     if spec.backend == "tf_serving" and not spec.targets:
         if settings.tfserving_target is None:
             raise ConfigurationError(

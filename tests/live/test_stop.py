@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.server import LiveServer, wait_until
+from tf_serving_flask_app.shared_values import IN_MEMORY, PREFIX
 
 RUNNING = 4
 PREDICTION_S = 0.7
@@ -63,12 +64,26 @@ def test_a_worker_that_is_killed_is_replaced_and_serving_goes_on(numpy_spec: Pat
     assert any("SIGKILL" in record["message"] for record in server.records())
 
 
-def test_nothing_is_left_when_the_master_is_killed(numpy_spec: Path, tmp_path: Path) -> None:
+def test_what_a_killed_master_leaves_is_removed_by_its_workers_and_the_next_server(
+    numpy_spec: Path, tmp_path: Path
+) -> None:
     temporary = tmp_path / "tmp"
     temporary.mkdir()
-    with LiveServer("-s", numpy_spec, environ={"WEB_CONCURRENCY": "2", "TMPDIR": str(temporary)}) as server:
-        server.workers()
-        wait_until(lambda: len(list(temporary.glob("*/*.sock"))) == 2, "two workers")
+    environ = {"WEB_CONCURRENCY": "2", "TMPDIR": str(temporary)}
+
+    def sockets(server: LiveServer) -> list[Path]:
+        names = {f"{worker.pid}.sock" for worker in server.workers()}
+        folders = [temporary, Path(IN_MEMORY)]
+        found = [path for folder in folders for path in folder.glob(f"{PREFIX}*/control-*/*.sock")]
+        return [path for path in found if path.name in names]
+
+    with LiveServer("-s", numpy_spec, environ=environ) as server:
+        wait_until(lambda: len(sockets(server)) == 2, "two workers")
+        control = sockets(server)[0].parent
 
         assert server.stop(signal.SIGKILL) == -signal.SIGKILL
+    assert not control.exists()
+    with LiveServer("-s", numpy_spec, environ=environ) as server:
+        assert not control.parent.exists()
+        assert server.stop() == 0
     assert list(temporary.iterdir()) == []

@@ -113,9 +113,7 @@ def make_loop(spec: Path, assets: Path | None, environ: Mapping[str, str], work:
     """
     sys.path.append(str(spec.resolve().parent))  # where hooks and backends are looked up
     (model,) = (model for model in load_spec(spec, assets).models if model.name == work.model)
-    alone = model.model_copy(
-        update={"batching": BatchingSpec(max_batch_size=1)}
-    )  # nothing joins calls without a server
+    alone = model.model_copy(update={"batching": BatchingSpec(max_batch_size=1)})
     repository = Repository([alone], Settings.from_environ(environ))
     call = _call(repository.find(work.model, Task), work)
     return lambda turn: _take_turn(call, turn)
