@@ -119,5 +119,6 @@ def test_a_load_of_failures_ends_before_its_time(listens: bool) -> None:
             server.close()
         answers = send_load(Load(server.address, (REQUEST,), 2, 60.0))
 
-        assert sum(answers.failures.values()) == MOST_FAILURES
+        # Both connections may fail before it is looked at.
+        assert MOST_FAILURES <= sum(answers.failures.values()) <= MOST_FAILURES + 1
         assert not answers.latencies
