@@ -126,7 +126,7 @@ class ModelSpec(Record):
     batching: BatchingSpec | None = Field(
         None,
         description="A mapping: how calls that wait together are joined; left out: up to 8 rows, in models that"
-        " TensorFlow runs here and whose first dimension is free.",
+        " TensorFlow runs here, that keep no state and whose first dimension is free.",
     )
     timeout_s: float | None = Field(
         None, gt=0, strict=True, allow_inf_nan=False, description="Shorter deadline than REQUEST_TIMEOUT_S."

@@ -189,6 +189,14 @@ def test_variables_that_are_gathered_inside_functions_are_served_as_they_are(
     assert "cannot be folded" not in caplog.text  # it was not even tried
 
 
+@pytest.mark.parametrize(
+    ("name", "joins"),
+    [("linear", True), ("noise", True), ("counter", False), ("vocabulary", False), ("embedding", False)],
+)
+def test_calls_of_a_model_that_keeps_state_are_not_joined(models: Models, load: Load, name: str, joins: bool) -> None:
+    assert load("saved_model", getattr(models, name)).joins_calls is joins
+
+
 def test_a_random_operation_stays_random_when_frozen(models: Models, load: Load) -> None:
     backend = load("saved_model", models.noise)
     assert "VarHandleOp" not in operations(backend)

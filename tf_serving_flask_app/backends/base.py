@@ -38,9 +38,9 @@ class Backend(ABC):
     """True where ``run`` may get shapes that the signature does not name, since the model itself refuses what it cannot
     compute with: exporters often note a shape that is narrower than what the graph takes."""
 
-    joins_calls: ClassVar[bool] = False
-    """True where a call of several rows costs less than as many calls, so that calls are joined unless the spec says
-    otherwise; see ``batching``."""
+    joins_calls: bool = False
+    """True where a call of several rows costs less than as many calls and leaves nothing behind, so that calls are
+    joined unless the spec says otherwise; see ``batching``."""
 
     @abstractmethod
     def __init__(self, spec: ModelSpec) -> None:

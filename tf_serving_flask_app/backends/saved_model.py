@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tf_serving_flask_app.backends.freeze import can_freeze, freeze_session
+from tf_serving_flask_app.backends.freeze import can_freeze, freeze_session, holds_state
 from tf_serving_flask_app.backends.tensorflow_session import (
     INIT_SIGNATURE,
     TensorFlowSession,
@@ -53,7 +53,11 @@ class SavedModel(TensorFlowSession):
         except (tf.errors.OpError, OSError, ValueError, TypeError, RuntimeError, KeyError) as exc:
             session.close()
             raise ConfigurationError(f"{folder}: this SavedModel cannot be loaded: {one_line(exc)}") from exc
+        names = {tensor.op.name for sides in bindings.values() for side in sides for tensor in side.values()}
+        loaded, stateful = session, holds_state(session.graph_def, names)
         session, bindings = _frozen(session, bindings, folder, spec)
+        # Joined, calls that change a variable would change it once and not each: a counter would lose counts.
+        self.joins_calls = session is not loaded or not stateful
         if spec.signature in bindings:
             inputs, outputs = bindings[spec.signature]
             bindings[spec.signature] = (bind(spec.inputs, inputs, folder), bind(spec.outputs, outputs, folder))
