@@ -172,25 +172,27 @@ class Repository:
             InvalidInput: several fit and none is named.
             NotReady: it lives elsewhere and has not been there yet.
         """
-        fitting = {key: entry for key, entry in self._entries.items() if issubclass(entry.kind, kind)}
-        loaded = [key for key, entry in fitting.items() if not entry.unloaded]
-        names = ", ".join(loaded) or "none"
         if name is None:
-            if not loaded:
+            fitting = self._fitting(kind)
+            if not fitting:
                 raise NotFound("No model here does that; GET / lists the models and their tasks.")
-            if len(loaded) > 1:
-                raise InvalidInput(f"Several models fit; name one as 'modelname': {names}.")
-            name = loaded[0]
-        if name not in fitting:
-            if name in self._entries:
-                raise ModelNotFound(
-                    f"Model {name!r} is for {self._entries[name].spec.task}; for this there are: {names}.", name
-                )
+            if len(fitting) > 1:
+                raise InvalidInput(f"Several models fit; name one as 'modelname': {', '.join(fitting)}.")
+            name = fitting[0]
+        entry = self._entries.get(name)
+        if entry is None or not issubclass(entry.kind, kind):
+            names = ", ".join(self._fitting(kind)) or "none"
+            if entry is not None:
+                raise ModelNotFound(f"Model {name!r} is for {entry.spec.task}; for this there are: {names}.", name)
             raise ModelNotFound(f"There is no model {name!r}; there are: {names}.", name)
-        task = cast(AnyTask, fitting[name].find(version, label))
+        task = cast(AnyTask, entry.find(version, label))
         if context is not None:
             context.model_name, context.model_version = task.model.name, task.model.version
         return task
+
+    def _fitting(self, kind: type[Task]) -> list[str]:
+        """The names of the models that can do that, those that were unloaded left out."""
+        return [name for name, entry in self._entries.items() if issubclass(entry.kind, kind) and not entry.unloaded]
 
     def load(self, name: str, deadline_s: float) -> None:
         """Load a model in every worker process; one that is loaded is loaded anew, and answers meanwhile.
@@ -235,20 +237,16 @@ class Repository:
 
     def _ask(self, name: str, loaded: bool, deadline_s: float) -> None:
         entry = self._entry(name)
-        began, what = time.monotonic(), "load" if loaded else "unload"
+        began, what = time.monotonic(), f"model {name}: a request to {'load' if loaded else 'unload'} it"
         try:
             if self._control is not None:
                 self._control.ask(name, loaded, deadline_s)
             else:
                 self._heed_here(entry, loaded)
         except ServingError as exc:
-            logger.error(
-                "model %s: a request to %s it failed after %.2f s: %s", name, what, time.monotonic() - began, exc
-            )
+            logger.error("%s failed after %.2f s: %s", what, time.monotonic() - began, exc)
             raise
-        logger.info(
-            "model %s: a request to %s it was done in all processes after %.2f s", name, what, time.monotonic() - began
-        )
+        logger.info("%s was done in all processes after %.2f s", what, time.monotonic() - began)
 
     def _heed_here(self, entry: Entry, loaded: bool) -> None:
         """Load or unload a model where this process is the only one."""
