@@ -12,6 +12,7 @@ from flask import Flask
 
 from tests.backends.models import Models
 from tests.pictures import picture
+from tf_serving_flask_app.apis.uploads import PICTURE_ROUTES
 from tf_serving_flask_app.app import create_app
 from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.inspection import SCALE_HINT, guess_backend, inspect_model
@@ -32,7 +33,6 @@ REFERENCE = {
     "lite": "mobilenet_v2_tflite/mobilenet_v2_1.0_224_quant.tflite",
     "hand": "handtrack_ssd/frozen_inference_graph.pb",
 }
-ROUTES = {"classification": "/classify", "detection": "/detect"}
 CLASSIFIERS = {"mobilenet", "cifar10", "lite", "bytes_classifier", "channels_first"}
 
 
@@ -80,7 +80,7 @@ def test_the_spec_that_is_written_serves_the_model_unchanged(
         path = getattr(models, name)
     app = serve(inspect_model(path).spec_text())
     (task,) = app.extensions["repository"]
-    route = ROUTES.get(task.model.spec.task)
+    route = PICTURE_ROUTES.get(task.model.spec.task)
     assert route == ("/classify" if name in CLASSIFIERS else "/detect" if name == "hand" else None)
     if route:
         response = app.test_client().post(f"{route}?min_confidence=0", data=picture(), content_type="image/png")

@@ -13,6 +13,7 @@ from typing import Any, ParamSpec
 import click
 
 from tf_serving_flask_app import __version__
+from tf_serving_flask_app.bench.modes import MODES
 from tf_serving_flask_app.errors import ConfigurationError, ServingError
 from tf_serving_flask_app.model_folder import is_saved_model
 from tf_serving_flask_app.observability.logs import configure_logging
@@ -22,12 +23,6 @@ from tf_serving_flask_app.spec_file import load_spec
 from tf_serving_flask_app.versions import check_versions, choose, pin, sources_of
 
 DEMO_SPEC = Path(__file__).resolve().parent.parent / "specs" / "demo.spec"
-ROUTES = {"classification": "/classify", "detection": "/detect"}
-"""Task -> where a picture is posted for it."""
-
-MODES = ("eventlet", "gevent", "gthread", "sync", "multithreaded")
-"""The ways to serve that can be measured."""
-
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 Params = ParamSpec("Params")
@@ -131,11 +126,13 @@ def inspect(model: Path, as_spec: bool) -> None:
 @_one_line_errors(2)
 def predict(spec: Path, images: tuple[Path, ...], assets: Path | None, model: str | None) -> None:
     """Classify IMAGES, or find objects in them, with SPEC and no server: the JSON of the API, one line each."""
+    from tf_serving_flask_app.apis.uploads import PICTURE_ROUTES
     from tf_serving_flask_app.app import create_app
 
     specs = _load_spec(spec, assets)
     specs = [each for each in specs if each.name == model] or specs
-    route = next((ROUTES[each.task] for each in specs if each.task in ROUTES), ROUTES["classification"])
+    fitting = (PICTURE_ROUTES[each.task] for each in specs if each.task in PICTURE_ROUTES)
+    route = next(fitting, PICTURE_ROUTES["classification"])
     app = create_app(Settings.from_environ({**os.environ, "FLASK_PROFILE": ""}), specs)
     client = app.test_client()
     failed = False

@@ -10,8 +10,6 @@ import pytest
 
 from tests.conftest import COLORS, HALF, WriteSpec
 from tf_serving_flask_app.bench.command import Plan, ended_like_ctrl_c, run_plan
-from tf_serving_flask_app.bench.server import MODES
-from tf_serving_flask_app.cli import MODES as OFFERED
 from tf_serving_flask_app.errors import ConfigurationError
 
 
@@ -35,7 +33,3 @@ def test_a_termination_does_what_ctrl_c_does() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     assert signal.getsignal(signal.SIGTERM) == former
-
-
-def test_every_way_to_serve_can_be_asked_for() -> None:
-    assert tuple(MODES) == OFFERED

@@ -19,13 +19,11 @@ from tf_serving_flask_app.apis.model_operations import (
     tensorflow_serving_operation,
 )
 from tf_serving_flask_app.apis.tensor_schemas import Json
+from tf_serving_flask_app.apis.uploads import PICTURE_ROUTES
 from tf_serving_flask_app.errors import ServingError, SignatureNotFound
 from tf_serving_flask_app.repository import Repository
 from tf_serving_flask_app.tasks.base import Task
 from tf_serving_flask_app.tensors import Signature
-
-PICTURE_ROUTES = {"classification": "/classify", "detection": "/detect"}
-"""The tasks that have a route of their own, which names the model beside the path."""
 
 
 @dataclass(frozen=True)

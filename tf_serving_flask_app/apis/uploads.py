@@ -13,6 +13,9 @@ from tf_serving_flask_app.apis.parameters import ModelQuery
 from tf_serving_flask_app.apis.validation import filled, validate
 from tf_serving_flask_app.apis.wire import read_body
 
+PICTURE_ROUTES = {"classification": "/classify", "detection": "/detect"}
+"""Task -> where a picture is posted for it."""
+
 
 class PictureForm(ModelQuery):
     """A form with a picture."""

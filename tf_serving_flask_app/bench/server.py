@@ -19,6 +19,7 @@ import orjson
 import psutil
 
 from tf_serving_flask_app.bench.exchange import Address
+from tf_serving_flask_app.bench.modes import MODES
 from tf_serving_flask_app.bench.usage import family, listening_port
 from tf_serving_flask_app.errors import ConfigurationError
 
@@ -26,14 +27,6 @@ START_S = 300.0
 STOP_S = 15.0
 LOOK_S = 0.05
 HOST = "127.0.0.1"
-MODES: Mapping[str, Mapping[str, str]] = {
-    "eventlet": {"FLASK_MODE": "multiprocess", "FLASK_WORKER_CLASS": "eventlet"},
-    "gevent": {"FLASK_MODE": "multiprocess", "FLASK_WORKER_CLASS": "gevent"},
-    "gthread": {"FLASK_MODE": "multiprocess", "FLASK_WORKER_CLASS": "gthread"},
-    "sync": {"FLASK_MODE": "multiprocess", "FLASK_WORKER_CLASS": "sync"},
-    "multithreaded": {"FLASK_MODE": "multithreaded"},
-}
-"""The ways to serve -> what chooses them."""
 
 NOT_MEASURED = ("FLASK_DEBUG", "FLASK_PROFILE", "METRICS_PORT", "MODEL_FOLDER", "TLS_CERT", "TLS_KEY")
 """Settings that would change what is measured, or how it is reached."""

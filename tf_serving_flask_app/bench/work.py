@@ -14,6 +14,7 @@ import orjson
 
 from tf_serving_flask_app.apis.open_inference_binary import JSON_LENGTH_HEADER, array_to_bytes
 from tf_serving_flask_app.apis.open_inference_datatypes import DATATYPES
+from tf_serving_flask_app.apis.uploads import PICTURE_ROUTES
 from tf_serving_flask_app.bench.pictures import SIZE, draw_pictures
 from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.json_encoder import encode_json
@@ -21,9 +22,6 @@ from tf_serving_flask_app.spec import ModelSpec
 from tf_serving_flask_app.tensors import Array, Tensors, array_to_json
 
 Protocol = Literal["image", "v1", "v2"]
-
-ROUTES: Mapping[str, str] = {"classification": "/classify", "detection": "/detect"}
-"""Task -> where a picture is posted for it."""
 
 FREE_SIDE = 64
 """Pixels of a side that a model leaves open."""
@@ -58,8 +56,8 @@ def choose_protocol(model: ModelSpec, wanted: str) -> Protocol:
         ConfigurationError: the model takes no pictures.
     """
     if wanted == "auto":
-        return "image" if model.task in ROUTES else "v2"
-    if wanted == "image" and model.task not in ROUTES:
+        return "image" if model.task in PICTURE_ROUTES else "v2"
+    if wanted == "image" and model.task not in PICTURE_ROUTES:
         raise ConfigurationError(
             f"Model {model.name!r} is for {model.task}, not for pictures: measure it with v1 or v2."
         )
@@ -75,12 +73,12 @@ def picture_work(model: ModelSpec, files: Sequence[Path]) -> Work:
     """
     pictures = tuple(file.read_bytes() for file in files) or draw_pictures()
     kinds = [mimetypes.guess_type(file)[0] or "image/jpeg" for file in files] or ["image/jpeg"] * len(pictures)
-    path = f"{ROUTES[model.task]}?modelname={quote(model.name)}"
+    path = f"{PICTURE_ROUTES[model.task]}?modelname={quote(model.name)}"
     sizes = sorted(map(len, pictures))
     names = ", ".join(file.name for file in files) or f"drawn JPEGs of {SIZE[0]}x{SIZE[1]}"
     return Work(
         model.name,
-        f"{ROUTES[model.task]}, {names} ({sizes[len(sizes) // 2] / 1000:.0f} kB)",
+        f"{PICTURE_ROUTES[model.task]}, {names} ({sizes[len(sizes) // 2] / 1000:.0f} kB)",
         tuple(http_request(path, body, {"Content-Type": kind}) for body, kind in zip(pictures, kinds, strict=True)),
         pictures=pictures,
     )
