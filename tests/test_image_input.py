@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.test_images import MAX_PIXELS, encode, photo
+from tests.pictures import MAX_PIXELS, encode, photo
 from tf_serving_flask_app.errors import ConfigurationError, InvalidImage
 from tf_serving_flask_app.image_input import ImageInput
 from tf_serving_flask_app.scaling import Color, parse_scale

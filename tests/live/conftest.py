@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.clients.environment import RegistryUnreachable, make_environment
-from tests.live.server import ROOT
+from tests.live.server import ROOT, LiveServer
 
 MODES: dict[str, dict[str, str]] = {
     "eventlet": {"WEB_CONCURRENCY": "2"},
@@ -21,6 +22,12 @@ MODES: dict[str, dict[str, str]] = {
     "development": {"FLASK_ENV": "development"},
 }
 """Every way to run the server: its name -> what the environment says."""
+
+GUNICORN = [name for name in MODES if name != "development"]
+Start = Callable[..., LiveServer]
+
+MAX = 6 << 20
+"""The largest body that a toy server takes."""
 
 NUMPY_SPEC = """
 models:
@@ -84,3 +91,33 @@ def run_client() -> RunPython:
         return done.stdout
 
     return run
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Start a toy server in a mode, with more environment if wished; all are gone at the end."""
+    servers: list[LiveServer] = []
+
+    def start_toy(mode: str, *, ready: bool = True, **environ: str) -> LiveServer:
+        folder = tmp_path_factory.mktemp(mode)
+        defaults = {
+            "MAX_CONTENT_LENGTH": str(MAX),
+            "TOY_FAILURE": str(folder / "failure"),
+            "TOY_STARTED": str(folder / "started"),
+        }
+        server = LiveServer(
+            command=[sys.executable, "-m", "tests.live.toy_server"],
+            environ={**MODES[mode], "WEB_CONCURRENCY": "1", **defaults, **environ},
+        )
+        servers.append(server)
+        return server.wait_ready() if ready else server
+
+    yield start_toy
+    for server in servers:
+        server.kill()
+
+
+@pytest.fixture(scope="module", params=GUNICORN)
+def toy(request: pytest.FixtureRequest, start: Start) -> LiveServer:
+    """A server in each mode, for tests that leave it as it was."""
+    return start(request.param)
