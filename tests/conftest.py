@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -34,6 +35,12 @@ COLORS = {
     "labels": ["red", "green", "blue"],
 }
 ECHO = {"name": "echo", "backend": "numpy_backends:Echo", "path": "model"}
+
+
+def pytest_configure() -> None:
+    """Have Ctrl-C heeded by what tests start, also where a shell runs the tests in the background, which ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -101,13 +101,14 @@ def test_a_server_that_does_not_start_is_told_with_what_it_wrote(write_spec: Wri
 
 
 def test_ctrl_c_leaves_no_process(write_spec: WriteSpec, started: list[psutil.Process]) -> None:
-    with start(write_spec([HALF]), "--seconds", "60", "-c", "2") as process:
-        main = psutil.Process(process.pid)
-        # The load generator, the server with its log pump and two workers, the ceiling's two, and a tracker.
-        wait_until(lambda: len(main.children(recursive=True)) >= 8, "processes")
-        started += main.children(recursive=True)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+    process = start(write_spec([HALF]), "--seconds", "60", "-c", "2")
+    main = psutil.Process(process.pid)
+    started.append(main)
+    # The load generator, the server with its log pump and two workers, the ceiling's two, and a tracker.
+    wait_until(lambda: len(main.children(recursive=True)) >= 8, "processes")
+    started += main.children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
 
     assert process.returncode == 1
     assert errors.splitlines()[-1] == "Aborted!"
