@@ -43,6 +43,11 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the live tests, which take longest, so that no process waits for them at the end."""
+    items.sort(key=lambda item: "live" not in item.path.parts)
+
+
 @pytest.fixture(autouse=True)
 def _clean_environ(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the machine leaks into a test."""

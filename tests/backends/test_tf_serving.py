@@ -279,7 +279,7 @@ def test_a_server_that_is_too_slow_is_not_waited_for(
     request_context.deadline += 0.2
     with pytest.raises(DeadlineExceeded, match="before the model server behind 'half' had answered; allow more time"):
         run(half, x=X)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 1.8
     request_context.deadline = time.monotonic() - 1
     with pytest.raises(DeadlineExceeded, match="before the model server was asked"):
         run(half, x=X)

@@ -49,6 +49,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.live)
+            item.add_marker(pytest.mark.xdist_group("live"))
             if "run_client" in getattr(item, "fixturenames", ()):  # the first one may have to install the clients
                 item.add_marker(pytest.mark.timeout(INSTALL_S))
 

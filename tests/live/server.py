@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -139,8 +140,10 @@ class LiveServer:
 
     def shared_folder(self) -> Path:
         """The folder in which the server's processes count and tell each other what to load."""
-        processes = [self.main, *self.workers()]
-        files = [Path(file.path) for process in processes for file in process.open_files()]
+        files: list[Path] = []
+        for process in (self.main, *self.workers()):
+            with suppress(psutil.NoSuchProcess):  # one that is being replaced
+                files += [Path(file.path) for file in process.open_files()]
         (folder,) = {file.parent for file in files if file.suffix == ".db"}
         return folder
 
@@ -164,18 +167,10 @@ class LiveServer:
         if self.process.poll() is None:
             family = [*psutil.Process(self.process.pid).children(recursive=True), psutil.Process(self.process.pid)]
             for member in family:
-                with _suppress_gone():
+                with suppress(psutil.NoSuchProcess):
                     member.kill()
         self.process.wait(timeout=DEADLINE_S)
         self._reader.join(timeout=DEADLINE_S)
-
-
-class _suppress_gone:
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
-        return isinstance(error, psutil.NoSuchProcess)
 
 
 def wait_until(condition: Callable[[], object], what: str, deadline_s: float = DEADLINE_S) -> None:

@@ -48,6 +48,7 @@ def test_thousands_of_made_up_requests_are_answered_as_documented(tmp_path: Path
                 [
                     *(sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json", "--no-color"),
                     *("--checks", ",".join(CHECKS), "--phases", "examples,coverage,fuzzing", "--continue-on-failure"),
+                    *("--request-timeout", "60"),
                     *("--max-examples", str(PER_OPERATION), "--seed", str(SEED), "--generation-database", "none"),
                     *paths,
                 ],

@@ -17,10 +17,10 @@ from tests.live.toy import KINDS, body_of, connect, error_lines, failure_file, r
 def test_a_worker_that_loads_obeys_a_signal_and_is_not_taken_for_hung(start: Start, tmp_path: Path) -> None:
     failure = tmp_path / "failure"
     failure.write_text("sleep")
-    server = start("eventlet", ready=False, TOY_FAILURE=str(failure), GUNICORN_CMD_ARGS="--timeout 1")
+    server = start("eventlet", ready=False, TOY_FAILURE=str(failure), GUNICORN_CMD_ARGS="--timeout 3")
     server.wait_for_line(lambda line: "loading for long" in line)
     (worker,) = server.workers()
-    end = time.monotonic() + 2.5
+    end = time.monotonic() + 5.0
     wait_until(lambda: time.monotonic() > end or not worker.is_running(), "time in which a hung worker is killed")
     assert server.workers() == [worker]
 

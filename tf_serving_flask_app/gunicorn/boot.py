@@ -123,9 +123,10 @@ class LoadingWatch:
 
     def _watch(self) -> None:
         wake_up = self._worker.PIPE[0]  # Python writes the number of each signal here as it arrives
+        pause_s = min(1.0, self._worker.timeout or 1.0)  # gunicorn gives half of --timeout, and 0 for none
         while not self._over.is_set():
             self._worker.notify()
-            readable, _, _ = select.select([wake_up], [], [], 1.0)
+            readable, _, _ = select.select([wake_up], [], [], pause_s)
             arrived = os.read(wake_up, 64) if readable else b""
             if STOP_SIGNALS.intersection(arrived) or os.getppid() != self._worker.ppid:
                 os._exit(0)
