@@ -9,14 +9,16 @@ import sys
 import threading
 import warnings
 from datetime import UTC, datetime
-from types import TracebackType
+from functools import lru_cache
+from types import NoneType, TracebackType
 from typing import Any, Literal, Protocol, TextIO
 
+import orjson
 from pythonjsonlogger import json
-from pythonjsonlogger.core import RESERVED_ATTRS, merge_record_extra
+from pythonjsonlogger.core import RESERVED_ATTRS
 
 from tf_serving_flask_app import __version__
-from tf_serving_flask_app.context import current_request
+from tf_serving_flask_app.context import RequestContext, current_request
 
 Environment = Literal["production", "development"]
 
@@ -28,6 +30,11 @@ _HANDLER_NAME = SERVICE
 _CHATTY_LOGGERS = ("absl", "asyncio", "grpc", "h5py", "PIL", "tensorflow", "urllib3")
 
 _MAX_DEPTH = 8
+
+_RESERVED = frozenset(RESERVED_ATTRS)
+# With these options orjson writes values of these types as strict JSON, or raises TypeError.
+_SURE = frozenset({str, int, bool, NoneType})
+_OPTIONS = orjson.OPT_STRICT_INTEGER | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 # What could end a line, drive a terminal or turn the reading direction round, and what UTF-8 cannot hold.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -44,16 +51,28 @@ class LineWriter(Protocol):
 
 
 class LineHandler(logging.Handler):
-    """Gives each record to a LineWriter as one line of bytes."""
+    """Gives each record to a LineWriter as one line of bytes; the handler's lock is held for the writing only."""
 
     def __init__(self, output: LineWriter) -> None:
         super().__init__()
         self._output = output
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Emit the record if the filters let it pass, without the lock, which the base class would hold all along."""
+        passed = self.filter(record)
+        if passed:
+            self.emit(passed if isinstance(passed, logging.LogRecord) else record)
+        return bool(passed)
+
     def emit(self, record: logging.LogRecord) -> None:
         """Format the record and write it; a failure goes to logging's own handleError."""
         try:
-            self._output.write(self.format(record).encode("ascii", "backslashreplace"))
+            line = self.format(record).encode("ascii", "backslashreplace")
+            self.acquire()
+            try:
+                self._output.write(line)
+            finally:
+                self.release()
         except Exception:  # noqa: BLE001 - what every logging handler does: logging must not stop the work
             self.handleError(record)
 
@@ -74,39 +93,59 @@ class JsonFormatter(json.JsonFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Format the record, also one whose arguments do not fit its message."""
-        # The base class would make fields of a message that is a dict, and raise where the arguments do not fit.
-        # Outside an exception, logger.exception() leaves a tuple of Nones.
-        exc_info = record.exc_info if record.exc_info and record.exc_info[1] else None
-        settled = {**record.__dict__, "msg": _message(record), "args": None, "exc_info": exc_info}
-        return super().format(logging.makeLogRecord(settled))
+        # Not the base class's way: it would make fields of a message that is a dict, and raise where the arguments do
+        # not fit; to prepare the record against that costs more than all of this.
+        log_data: dict[str, Any] = {}
+        self.add_fields(log_data, record, {})
+        return self.jsonify_log_record(log_data)
 
     def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
         """Put the ECS fields, the request's ids and the record's extras into log_data."""
-        created = datetime.fromtimestamp(record.created, tz=UTC).replace(tzinfo=None)
-        log_data.update(
-            {
-                "@timestamp": f"{created.isoformat(timespec='milliseconds')}Z",
-                "log.level": record.levelname.lower(),
-                "message": record.getMessage(),
-                "ecs.version": "1.6.0",
-                "log.logger": record.name,
-                **self._service,
-                "process.pid": record.process,
-                "process.thread.name": record.threadName,
-            }
-        )
-        stack = message_dict.get("exc_info") or message_dict.get("stack_info")
-        optional = {
-            "event.dataset": SERVICE,
-            **_request_fields(),
-            **_extras(record),
-            **_error_fields(record, stack),
+        microseconds = round(record.created * 1e6)
+        own = {
+            "@timestamp": f"{_utc_second(microseconds // 1_000_000)}.{microseconds // 1000 % 1000:03d}Z",
+            "log.level": record.levelname.lower(),
+            "message": _message(record),
+            "ecs.version": "1.6.0",
+            "log.logger": record.name,
+            **self._service,
+            "process.pid": record.process,
+            "process.thread.name": record.threadName,
         }
-        log_data.update({key: value for key, value in optional.items() if key not in log_data})
+        log_data.update(own)
+        log_data["event.dataset"] = SERVICE
+        request = current_request.get()
+        if request is not None:
+            log_data.update(request_fields(request))
+        log_data.update(_extras(record))
+        if record.exc_info or record.exc_text or record.stack_info:
+            log_data.update(self._error_fields(record))
+        log_data.update(own)  # again, now that each has its place: no extra may take it
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         """Make every key and value something that strict JSON can hold."""
         return {_text(key): _plain(value) for key, value in log_data.items()}
+
+    def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
+        """Encode the fields; ordinary ones fast, any others, and text that is not pure ASCII, thoroughly."""
+        unsure = {key: _plain(value) for key, value in log_data.items() if type(value) not in _SURE}
+        try:
+            line = orjson.dumps({**log_data, **unsure}, option=_OPTIONS)
+        except TypeError:  # a key that is no text, a lone surrogate, a large number
+            line = b"\xff"
+        return line.decode() if line.isascii() else super().jsonify_log_record(self.process_log_record(log_data))
+
+    def _error_fields(self, record: logging.LogRecord) -> dict[str, Any]:
+        fields: dict[str, Any] = {}
+        # Outside an exception, logger.exception() leaves a tuple of Nones.
+        if record.exc_info and (error := record.exc_info[1]) is not None:
+            fields = {"error.type": type(error).__name__, "error.message": _text(error)}
+            stack = self.formatException(record.exc_info)
+        else:
+            stack = record.exc_text or record.stack_info
+        if stack:
+            fields["error.stack_trace"] = stack
+        return fields
 
 
 class ReadableFormatter(logging.Formatter):
@@ -122,7 +161,8 @@ class ReadableFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Format the record; control characters are shown escaped, so that they cannot forge a line."""
-        extras = {**_request_fields(), **_extras(record)}
+        request = current_request.get()
+        extras = {**(request_fields(request) if request else {}), **_extras(record)}
         request_id = _text(extras.pop("http.request.id", ""))
         profile = _text(extras.pop("profile_text", ""))
         if "http.response.status_code" in extras:
@@ -225,30 +265,28 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _extras(record: logging.LogRecord) -> dict[Any, Any]:
-    return merge_record_extra(record, {}, reserved=RESERVED_ATTRS)
-
-
-def _request_fields() -> dict[str, Any]:
-    request = current_request.get()
-    if request is None:
-        return {}
-    fields = {
-        "http.request.id": request.request_id,
-        "trace.id": request.trace_id,
-        "labels.model_name": request.model_name,
-        "labels.model_version": request.model_version,
+    return {
+        key: value
+        for key, value in record.__dict__.items()
+        if key not in _RESERVED and not (isinstance(key, str) and key.startswith("_"))
     }
-    return {key: value for key, value in fields.items() if value is not None}
 
 
-def _error_fields(record: logging.LogRecord, stack: str | None) -> dict[str, Any]:
-    error = record.exc_info[1] if record.exc_info else None
-    fields: dict[str, Any] = {}
-    if error is not None:
-        fields = {"error.type": type(error).__name__, "error.message": _text(error)}
-    if stack:
-        fields["error.stack_trace"] = stack
+def request_fields(request: RequestContext) -> dict[str, str]:
+    """The names that every line of a request bears."""
+    fields = {"http.request.id": request.request_id}
+    if request.trace_id is not None:
+        fields["trace.id"] = request.trace_id
+    if request.model_name is not None:
+        fields["labels.model_name"] = request.model_name
+    if request.model_version is not None:
+        fields["labels.model_version"] = request.model_version
     return fields
+
+
+@lru_cache(maxsize=2)
+def _utc_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _access_text(extras: dict[Any, Any]) -> str:
