@@ -170,7 +170,7 @@ class _Exchange:
         return counted_write
 
     def _answer_failure(self, error: Exception) -> None:
-        """Log the application's exception, while its request is the current one, and answer 500 in place of what it began.
+        """Log the exception of the application, which ran as the current request, and answer 500 in its place.
 
         Raises:
             Exception: the same, where part of the answer is on its way already.

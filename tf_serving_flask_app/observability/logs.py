@@ -136,16 +136,15 @@ class JsonFormatter(json.JsonFormatter):
         return line.decode() if line.isascii() else super().jsonify_log_record(self.process_log_record(log_data))
 
     def _error_fields(self, record: logging.LogRecord) -> dict[str, Any]:
-        fields: dict[str, Any] = {}
         # Outside an exception, logger.exception() leaves a tuple of Nones.
         if record.exc_info and (error := record.exc_info[1]) is not None:
-            fields = {"error.type": type(error).__name__, "error.message": _text(error)}
-            stack = self.formatException(record.exc_info)
-        else:
-            stack = record.exc_text or record.stack_info
-        if stack:
-            fields["error.stack_trace"] = stack
-        return fields
+            return {
+                "error.type": type(error).__name__,
+                "error.message": _text(error),
+                "error.stack_trace": self.formatException(record.exc_info),
+            }
+        stack = record.exc_text or record.stack_info
+        return {"error.stack_trace": stack} if stack else {}
 
 
 class ReadableFormatter(logging.Formatter):
@@ -324,6 +323,8 @@ def _plain(value: object, depth: int = 0) -> object:
     """Return the value as strict JSON can hold it; what JSON has no type for becomes text."""
     if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return _text(value)
     if isinstance(value, float) and math.isfinite(value):
         return float(value)
     if isinstance(value, int) and -(2**63) <= value < 2**63:
