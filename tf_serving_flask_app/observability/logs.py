@@ -32,9 +32,8 @@ _CHATTY_LOGGERS = ("absl", "asyncio", "grpc", "h5py", "PIL", "tensorflow", "urll
 _MAX_DEPTH = 8
 
 _RESERVED = frozenset(RESERVED_ATTRS)
-# With these options orjson writes values of these types as strict JSON, or raises TypeError.
+# Values of these types orjson writes as strict JSON, or raises TypeError.
 _SURE = frozenset({str, int, bool, NoneType})
-_OPTIONS = orjson.OPT_STRICT_INTEGER | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 # What could end a line, drive a terminal or turn the reading direction round, and what UTF-8 cannot hold.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -128,12 +127,14 @@ class JsonFormatter(json.JsonFormatter):
 
     def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
         """Encode the fields; ordinary ones fast, any others, and text that is not pure ASCII, thoroughly."""
-        unsure = {key: _plain(value) for key, value in log_data.items() if type(value) not in _SURE}
+        log_data.update({key: _plain(value) for key, value in log_data.items() if type(value) not in _SURE})
         try:
-            line = orjson.dumps({**log_data, **unsure}, option=_OPTIONS)
+            line = orjson.dumps(log_data, option=orjson.OPT_STRICT_INTEGER)
+            if line.isascii():
+                return line.decode()
         except TypeError:  # a key that is no text, a lone surrogate, a large number
-            line = b"\xff"
-        return line.decode() if line.isascii() else super().jsonify_log_record(self.process_log_record(log_data))
+            log_data = self.process_log_record(log_data)
+        return super().jsonify_log_record(log_data)
 
     def _error_fields(self, record: logging.LogRecord) -> dict[str, Any]:
         # Outside an exception, logger.exception() leaves a tuple of Nones.
