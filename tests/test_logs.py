@@ -4,18 +4,23 @@ import json
 import logging
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from typing import Any
+from uuid import UUID
 
+import numpy as np
 import orjson
 import pytest
 
 from tf_serving_flask_app import __version__
 from tf_serving_flask_app.context import RequestContext, current_request
-from tf_serving_flask_app.observability.logs import JsonFormatter, ReadableFormatter
+from tf_serving_flask_app.observability.logs import JsonFormatter, LineHandler, ReadableFormatter
 
 ESCAPE_SEQUENCE = "\x1b[2J"
 LINE_ENDS = ["\n", "\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"]
@@ -28,6 +33,19 @@ class Unprintable:
         raise RuntimeError("no text")
 
     __repr__ = __str__
+
+
+class Level(Enum):
+    """Something that orjson writes in its own way."""
+
+    LOW = 1
+
+
+@dataclass
+class Pair:
+    """The same."""
+
+    first: int
 
 
 def make_record(message: object, *args: object, extra: dict[str, Any] | None = None, **rest: Any) -> logging.LogRecord:
@@ -91,11 +109,21 @@ class TestJsonFormatter:
         assert line["process.thread.name"] == "MainThread"
         assert isinstance(line["process.pid"], int)
 
-    def test_timestamp_is_utc_in_milliseconds(self) -> None:
+    @pytest.mark.parametrize(
+        ("created", "text"),
+        [
+            (1_700_000_000.1239, "2023-11-14T22:13:20.123Z"),
+            (1_700_000_000.123, "2023-11-14T22:13:20.123Z"),
+            (1_700_000_000.9999999, "2023-11-14T22:13:21.000Z"),
+            (1_700_000_059.0, "2023-11-14T22:14:19.000Z"),
+            (-0.5, "1969-12-31T23:59:59.500Z"),
+        ],
+    )
+    def test_timestamp_is_utc_in_milliseconds(self, created: float, text: str) -> None:
         record = make_record("x")
-        record.created = 1_700_000_000.1239
+        record.created = created
 
-        assert as_json(record)["@timestamp"] == "2023-11-14T22:13:20.123Z"
+        assert as_json(record)["@timestamp"] == text
 
     @pytest.mark.parametrize(
         "text",
@@ -137,6 +165,40 @@ class TestJsonFormatter:
         assert line["object"] == {"a": [1], "2": None, "t": [True]}
         assert line["broken"] == "<Unprintable without text>"
         assert "itself" in line
+
+    def test_values_that_only_some_encoders_know_become_text(self) -> None:
+        moment = datetime(2026, 1, 2, 3, 4, 5)
+        values = {"moment": moment, "level": Level.LOW, "id": UUID(int=1), "record": Pair(1), "array": np.float32(0.5)}
+
+        line = as_json(make_record("x", extra={**values, "list": list(values.values())}))
+
+        texts = {name: str(value) for name, value in values.items()}
+        assert {name: line[name] for name in values} == texts
+        assert line["list"] == list(texts.values())
+
+    @pytest.mark.parametrize("number", [0, -1, 2**53, -(2**53), 2**63 - 1, -(2**63), True])
+    def test_numbers_that_fit_into_64_bits_stay_numbers(self, number: int) -> None:
+        line = as_json(make_record("x", extra={"n": number}))
+
+        assert (type(line["n"]), line["n"]) == (type(number), number)
+
+    @pytest.mark.parametrize("number", [2**63, -(2**63) - 1])
+    def test_larger_ones_become_text(self, number: int) -> None:
+        assert as_json(make_record("x", extra={"n": number, "list": [number]}))["n"] == str(number)
+
+    def test_a_key_that_is_no_text_becomes_text(self) -> None:
+        record = make_record("x")
+        record.__dict__.update({1: "one", None: "none"})  # type: ignore[dict-item]
+
+        line = as_json(record)
+
+        assert (line["1"], line["None"]) == ("one", "none")
+
+    def test_an_extra_whose_name_begins_with_an_underscore_is_left_out(self) -> None:
+        assert "_own" not in as_json(make_record("x", extra={"_own": 1}))
+
+    def test_a_stack_is_a_field(self) -> None:
+        assert as_json(make_record("x", sinfo="Stack:\n  here"))["error.stack_trace"] == "Stack:\n  here"
 
     def test_a_message_that_is_json_stays_a_message(self) -> None:
         forged = '", "log.level": "critical", "x": "\n{"@timestamp": "now", "log.level": "critical"}'
@@ -206,6 +268,42 @@ class TestJsonFormatter:
         assert "labels.model_version" not in line
         assert given["http.request.id"] == "other"
         assert "http.request.id" not in as_json(make_record("x"))
+
+
+class TestLineHandler:
+    def test_a_line_is_formatted_while_others_are_written(self) -> None:
+        written = threading.Event()
+
+        class Slow:
+            def __str__(self) -> str:
+                assert written.wait(60)
+                return "slow"
+
+        class Lines(list[bytes]):
+            def write(self, line: bytes) -> None:
+                self.append(line)
+
+        lines = Lines()
+        handler = LineHandler(lines)
+        slow = threading.Thread(target=handler.handle, args=[make_record("%s", Slow())])
+        slow.start()
+        handler.handle(make_record("fast"))
+        written.set()
+        slow.join()
+
+        assert lines == [b"fast", b"slow"]
+
+    def test_a_filter_keeps_a_record_back(self) -> None:
+        lines: list[bytes] = []
+
+        class Writer:
+            write = staticmethod(lines.append)
+
+        handler = LineHandler(Writer())
+        handler.addFilter(lambda record: record.msg == "yes")
+
+        assert [handler.handle(make_record(message)) for message in ("no", "yes")] == [False, True]
+        assert lines == [b"yes"]
 
 
 class TestReadableFormatter:
