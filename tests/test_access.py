@@ -19,7 +19,7 @@ from werkzeug.test import Client, EnvironBuilder
 from tf_serving_flask_app.context import RequestContext, current_request
 from tf_serving_flask_app.metrics import Metrics
 from tf_serving_flask_app.observability.access import AccessLog, sane_request_id
-from tf_serving_flask_app.observability.logs import JsonFormatter
+from tf_serving_flask_app.observability.formatters import JsonFormatter
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]

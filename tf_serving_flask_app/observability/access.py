@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from tf_serving_flask_app.context import RequestContext, current_request
 from tf_serving_flask_app.metrics import Metrics
-from tf_serving_flask_app.observability.logs import request_fields
+from tf_serving_flask_app.observability.body_bytes import CountedInput, announced_length
+from tf_serving_flask_app.observability.formatters import request_fields
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from _typeshed.wsgi import InputStream, StartResponse, WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
     ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
     Headers = list[tuple[str, str]]
@@ -37,7 +38,6 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _TRACEPARENT = re.compile(
     r"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
 )
-_MAX_LENGTH_DIGITS = 18
 _MAX_USER_AGENT = 512
 
 _ALWAYS = {
@@ -102,8 +102,8 @@ class _Exchange:
         self._body: Iterable[bytes] = ()
         self._chunks: Iterator[bytes] = iter(())
         self._closed = False
-        self._body_length = _body_length(environ)
-        self._input = _CountedInput(environ["wsgi.input"])
+        self._body_length = announced_length(environ)
+        self._input = CountedInput(environ["wsgi.input"])
         if self._body_length is None:
             environ["wsgi.input"] = self._input
 
@@ -230,30 +230,6 @@ class _Exchange:
         _access_logger.handle(record)
 
 
-class _CountedInput:
-    """A request body that counts what is read of it; for those whose length no header tells."""
-
-    def __init__(self, stream: InputStream) -> None:
-        self._stream = stream
-        self.bytes_read = 0
-
-    def read(self, size: int = -1, /) -> bytes:
-        return self._count(self._stream.read(size))
-
-    def readline(self, size: int = -1, /) -> bytes:
-        return self._count(self._stream.readline(size))
-
-    def readlines(self, hint: int = -1, /) -> list[bytes]:
-        return [self._count(line) for line in self._stream.readlines(hint)]
-
-    def __iter__(self) -> Iterator[bytes]:
-        return map(self._count, self._stream)
-
-    def _count(self, data: bytes) -> bytes:
-        self.bytes_read += len(data)
-        return data
-
-
 def sane_request_id(sent: str | None) -> str:
     """Return the id that the client sent, or a new one if it sent none that is fit for headers and logs."""
     return sent if sent and _REQUEST_ID.fullmatch(sent) else os.urandom(16).hex()
@@ -277,12 +253,6 @@ def _request_context(environ: WSGIEnvironment, received: float, timeout_s: float
         # What a later version adds is unknown, so version 00 is what is passed on.
         context.traceparent = f"00{sent[2:55]}"
     return context
-
-
-def _body_length(environ: WSGIEnvironment) -> int | None:
-    """Return the length of the body as the client told it, None if it told nothing usable."""
-    length = environ.get("CONTENT_LENGTH") or ""
-    return int(length) if len(length) <= _MAX_LENGTH_DIGITS and length.isascii() and length.isdecimal() else None
 
 
 def _positive_seconds(milliseconds: str) -> float:

@@ -24,7 +24,7 @@ from contextlib import suppress
 from select import PIPE_BUF, POLLOUT, poll
 from typing import NoReturn
 
-from tf_serving_flask_app.observability.logs import JsonFormatter
+from tf_serving_flask_app.observability.formatters import JsonFormatter
 
 _MAX_PIECE = 64 * 1024
 _PUMP_EXIT_S = 2.0
