@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import math
+import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -17,8 +18,8 @@ from werkzeug.test import Client, EnvironBuilder
 
 from tf_serving_flask_app.context import RequestContext, current_request
 from tf_serving_flask_app.metrics import Metrics
-from tf_serving_flask_app.observability.access import AccessLog
-from tf_serving_flask_app.observability.logs import JsonFormatter
+from tf_serving_flask_app.observability.access import AccessLog, sane_request_id
+from tf_serving_flask_app.observability.formatters import JsonFormatter
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
@@ -133,6 +134,13 @@ def test_any_other_request_id_is_replaced(sent: str) -> None:
 
     assert len(made) == 2
     assert all(len(request_id) == 32 and request_id.isalnum() for request_id in made)
+
+
+def test_processes_that_were_forked_make_ids_of_their_own() -> None:
+    with multiprocessing.get_context("fork").Pool(3) as pool:
+        ids = pool.map(sane_request_id, [None] * 300, chunksize=10)
+
+    assert len({*ids, sane_request_id(None)}) == 301
 
 
 @pytest.mark.parametrize("sent", ["a\n", "a\r\nX-Forged: 1"])
@@ -377,6 +385,15 @@ def test_a_request_that_breaks_the_application_is_counted_as_a_500() -> None:
     Client(AccessLog(app, 30, metrics)).get("/", buffered=True)
 
     assert counted(metrics) == {("500", "other"): 1}
+
+
+def test_without_access_lines_requests_are_still_counted(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "tf_serving_flask_app.access")
+    metrics = Metrics()
+    Client(AccessLog(ok, 30, metrics)).get("/", buffered=True)
+
+    assert caplog.records == []
+    assert counted(metrics) == {("200", "other"): 1}
 
 
 def test_the_time_in_the_queue_is_a_stage(caplog: pytest.LogCaptureFixture) -> None:

@@ -7,7 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from contextlib import suppress
+from itertools import product
 from pathlib import Path
+from select import PIPE_BUF
 from typing import Any
 
 import orjson
@@ -47,6 +51,59 @@ output.close()
 """
 
 
+MANY_THREADS = """
+import threading
+
+def talk(name):
+    for i in range(20):
+        logging.info("%s %d %s", name, i, "x" * (100_000 if i % 10 == 0 else 1000))
+
+children = []
+for number in range(3):
+    child = os.fork()
+    if child == 0:
+        threads = [threading.Thread(target=talk, args=(f"{number}-{thread}",)) for thread in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        os._exit(0)
+    children.append(child)
+for child in children:
+    os.waitpid(child, 0)
+output.close()
+"""
+
+STOPPED_WITHOUT_ROOM = """
+child = os.fork()
+if child == 0:
+    output._wait_for_room = lambda: os.kill(os.getpid(), signal.SIGSTOP)
+    logging.info("stopped")
+    os._exit(0)
+assert os.WIFSTOPPED(os.waitpid(child, os.WUNTRACED)[1])
+os.write(int(sys.argv[1]), b"1")
+logging.info("short")
+logging.info("x" * 100_000)
+os.kill(child, signal.SIGCONT)
+os.waitpid(child, 0)
+output.close()
+"""
+
+STOPPED_IN_WRITE = """
+child = os.fork()
+if child == 0:
+    os.write = lambda fd, data: os.kill(os.getpid(), signal.SIGSTOP)
+    logging.info("stopped")
+    os._exit(0)
+assert os.WIFSTOPPED(os.waitpid(child, os.WUNTRACED)[1])
+for length in map(int, sys.argv[1:]):
+    logging.info("x" * length)
+os.kill(child, signal.SIGKILL)
+os.waitpid(child, 0)
+output.close()
+"""
+
+
 def run(program: str, **options: Any) -> list[dict[str, Any]]:
     """Run a program whose output is captured; every line it leaves must parse strictly."""
     done = subprocess.run([sys.executable, "-c", START + program], capture_output=True, timeout=DEADLINE_S, **options)
@@ -63,12 +120,12 @@ def native(line: str) -> dict[str, Any]:
     return record
 
 
-def read_to_end(fd: int) -> bytes:
-    """Read until every writer has gone; fail if they do not go."""
-    data, end = b"", time.monotonic() + DEADLINE_S
+def read_to_end(fd: int, piece: int = 65536) -> bytes:
+    """Read, so much at a time, until every writer has gone; fail if they do not go."""
+    data, end = bytearray(), time.monotonic() + DEADLINE_S
     while select.select([fd], [], [], end - time.monotonic())[0]:
-        if not (chunk := os.read(fd, 65536)):
-            return data
+        if not (chunk := os.read(fd, piece)):
+            return bytes(data)
         data += chunk
     raise TimeoutError("somebody still holds the pipe")
 
@@ -88,6 +145,60 @@ def test_no_line_is_lost_or_mixed_when_many_processes_write_long_ones(unbuffered
     assert set(printed) == {f"print {number} {i}" for number in range(4) for i in range(40)}
     (aborted,) = [line for line in lines if line["message"].startswith("Fatal Python error: Aborted")]
     assert aborted["log.level"] == "critical"
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_lines_of_threads_and_processes_stay_whole_beside_very_long_ones_and_a_slow_reader(blocking: bool) -> None:
+    read, write = os.pipe()
+    os.set_blocking(write, blocking)
+    with subprocess.Popen([sys.executable, "-c", START + MANY_THREADS], stdout=write) as process:
+        os.close(write)
+        output = read_to_end(read, 2000)
+    os.close(read)
+
+    messages = [orjson.loads(line)["message"] for line in output.splitlines()]
+    counts = Counter((message.split(" ")[0], len(message) > PIPE_BUF) for message in messages)
+    assert process.returncode == 0
+    assert counts == {
+        (f"{number}-{thread}", long): 2 if long else 18 for number, thread, long in product("012", "012", (True, False))
+    }
+    assert all(set(message.split(" ")[2]) == {"x"} for message in messages)
+
+
+def test_a_process_that_is_stopped_while_it_waits_for_the_reader_keeps_nobody_waiting() -> None:
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(write, b"\n")
+    os.set_blocking(write, True)
+    ready, tell = os.pipe()
+    command = [sys.executable, "-c", START + STOPPED_WITHOUT_ROOM, str(tell)]
+    with subprocess.Popen(command, stdout=write, pass_fds=[tell]) as process:
+        os.close(write)
+        os.close(tell)
+        assert os.read(ready, 1) == b"1"  # from here on there is room
+        output = read_to_end(read)
+    os.close(read)
+    os.close(ready)
+
+    assert process.returncode == 0
+    assert [len(orjson.loads(line)["message"]) for line in output.splitlines() if line] == [5, 100_000, 7]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "file"])
+def test_a_process_that_is_stopped_while_it_writes_an_ordinary_line_does_not_stop_those_of_others(
+    kind: str, tmp_path: Path
+) -> None:
+    lengths = [5, 5] if kind == "pipe" else [5, 100_000]  # a file takes also long lines in one piece
+    command = [sys.executable, "-c", START + STOPPED_IN_WRITE, *map(str, lengths)]
+    with (tmp_path / "log").open("ab") as file:
+        stdout = subprocess.PIPE if kind == "pipe" else file
+        done = subprocess.run(command, stdout=stdout, timeout=DEADLINE_S)
+    output = done.stdout if kind == "pipe" else (tmp_path / "log").read_bytes()
+
+    assert done.returncode == 0
+    assert [len(orjson.loads(line)["message"]) for line in output.splitlines()] == lengths
 
 
 def test_a_captured_line_is_a_whole_record() -> None:

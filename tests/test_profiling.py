@@ -16,7 +16,7 @@ from flask import Flask
 from werkzeug.test import Client
 
 from tf_serving_flask_app.observability.access import AccessLog
-from tf_serving_flask_app.observability.logs import JsonFormatter, ReadableFormatter
+from tf_serving_flask_app.observability.formatters import JsonFormatter, ReadableFormatter
 from tf_serving_flask_app.observability.profiling import Profiler
 
 LOGGER = "tf_serving_flask_app.profile"

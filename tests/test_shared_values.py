@@ -170,11 +170,24 @@ def test_threads_lose_no_count() -> None:
 
 def test_values_grow_beyond_their_first_file_size() -> None:
     counting = Counting(None)
-    for number in range(2000):
-        counting.count(f"{number:0100}")
+    for _ in range(2):  # the second time in what was made when the file was smaller
+        for number in range(2000):
+            counting.count(f"{number:0100}")
 
-    assert set(counting.samples().values()) == {1.0}
+    assert set(counting.samples().values()) == {2.0}
     assert len(counting.samples()) == 2000
+
+
+def test_who_has_ended_cannot_count_in_what_another_goes_on_with(folder: Path) -> None:
+    first = Counting(folder)
+    first.count()
+    first.values.close()
+    second = Counting(folder)
+    second.count()
+    with pytest.raises(ValueError, match="released"):
+        first.count()
+
+    assert second.samples() == {("things_total", ("a",)): 2.0}
 
 
 def test_without_a_folder_nothing_is_shared_and_nothing_is_left() -> None:

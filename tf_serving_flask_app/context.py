@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from tf_serving_flask_app.errors import DeadlineExceeded
 
 
-@dataclass
+@dataclass(slots=True)
 class RequestContext:
     """One request's ids, deadline, model and stage times; made when the request arrives.
 
@@ -38,19 +36,13 @@ class RequestContext:
     joined: int = 1
     stages: dict[str, int] = field(default_factory=dict)
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time one stage of the request, also when it fails; refuse to begin it after the deadline.
+    def stage(self, name: str) -> Stage:
+        """Time one stage of the request in a ``with`` block, also when it fails; refuse to begin it after the deadline.
 
         Raises:
             DeadlineExceeded: the deadline passed before the stage began.
         """
-        self.check_deadline(f"before {name}")
-        begin = time.perf_counter_ns()
-        try:
-            yield
-        finally:
-            self.record(name, time.perf_counter_ns() - begin)
+        return Stage(self, name)
 
     def record(self, name: str, nanoseconds: int) -> None:
         """Add to a stage's time."""
@@ -63,6 +55,23 @@ class RequestContext:
                 f"The deadline passed {when}; allow more time (REQUEST_TIMEOUT_S, timeout_s in the spec,"
                 " X-Request-Timeout-Ms) or send fewer requests at once."
             )
+
+
+class Stage:
+    """The block of ``RequestContext.stage``; a class, as it costs half of what a generator does."""
+
+    __slots__ = ("_begin", "_context", "_name")
+
+    def __init__(self, context: RequestContext, name: str) -> None:
+        self._context = context
+        self._name = name
+
+    def __enter__(self) -> None:
+        self._context.check_deadline(f"before {self._name}")
+        self._begin = time.perf_counter_ns()
+
+    def __exit__(self, *_: object) -> None:
+        self._context.record(self._name, time.perf_counter_ns() - self._begin)
 
 
 def warm_context() -> RequestContext:

@@ -6,21 +6,23 @@ import ipaddress
 import json
 import logging
 import math
+import os
 import re
 import sys
 import time
-import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from tf_serving_flask_app.context import RequestContext, current_request
 from tf_serving_flask_app.metrics import Metrics
+from tf_serving_flask_app.observability.body_bytes import CountedInput, announced_length
+from tf_serving_flask_app.observability.formatters import request_fields
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from _typeshed.wsgi import InputStream, StartResponse, WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
     ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
     Headers = list[tuple[str, str]]
@@ -36,8 +38,14 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _TRACEPARENT = re.compile(
     r"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
 )
-_CONTENT_LENGTH = re.compile(r"[0-9]{1,18}")
 _MAX_USER_AGENT = 512
+
+_ALWAYS = {
+    "event.kind": "event",
+    "event.category": ["web"],
+    "event.type": ["access"],
+    "event.dataset": DATASET,
+}
 
 
 class AccessLog:
@@ -94,9 +102,8 @@ class _Exchange:
         self._body: Iterable[bytes] = ()
         self._chunks: Iterator[bytes] = iter(())
         self._closed = False
-        length = environ.get("CONTENT_LENGTH") or ""
-        self._body_length = int(length) if _CONTENT_LENGTH.fullmatch(length) else None
-        self._input = _CountedInput(environ["wsgi.input"])
+        self._body_length = announced_length(environ)
+        self._input = CountedInput(environ["wsgi.input"])
         if self._body_length is None:
             environ["wsgi.input"] = self._input
 
@@ -104,10 +111,10 @@ class _Exchange:
         """Call the application."""
         if self._metrics is not None:
             self._metrics.begin_request(self._path)
+        token = current_request.set(self._context)
         try:
-            with self._current():
-                self._body = app(self._environ, self._start_response)
-                self._chunks = iter(self._body)
+            self._body = app(self._environ, self._start_response)
+            self._chunks = iter(self._body)
         except Exception as error:  # noqa: BLE001 - logged and answered there
             self._answer_failure(error)
         except BaseException:
@@ -115,19 +122,23 @@ class _Exchange:
             self._failed = True
             self.close()
             raise
+        finally:
+            current_request.reset(token)
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
+        token = current_request.set(self._context)
         try:
-            with self._current():
-                chunk = next(self._chunks)
+            chunk = next(self._chunks)
         except StopIteration:
             raise
         except Exception as error:  # noqa: BLE001 - logged and answered there
             self._answer_failure(error)
             chunk = next(self._chunks)
+        finally:
+            current_request.reset(token)
         self._sent_bytes += len(chunk)
         return chunk
 
@@ -136,24 +147,20 @@ class _Exchange:
         if self._closed:
             return
         self._closed = True
-        try:
-            with self._current():
-                _close(self._body)
-        finally:
-            self._record()
-
-    @contextmanager
-    def _current(self) -> Iterator[None]:
         token = current_request.set(self._context)
         try:
-            yield
+            _close(self._body)
         finally:
             current_request.reset(token)
+            self._record()
 
     def _start_response(self, status: str, headers: Headers, exc_info: ExcInfo | None = None, /) -> Any:
-        others = [(name, value) for name, value in headers if name.lower() != "x-request-id"]
-        headers = [*others, ("X-Request-Id", self._context.request_id)]
-        write = self._server_start_response(status, headers, *([exc_info] if exc_info else []))
+        headers = [header for header in headers if header[0].lower() != "x-request-id"]
+        headers.append(("X-Request-Id", self._context.request_id))
+        if exc_info is None:
+            write = self._server_start_response(status, headers)
+        else:
+            write = self._server_start_response(status, headers, exc_info)
         self._status = int(status[:3])
 
         def counted_write(data: bytes) -> None:
@@ -163,15 +170,14 @@ class _Exchange:
         return counted_write
 
     def _answer_failure(self, error: Exception) -> None:
-        """Log the application's exception and answer 500 in place of what it began.
+        """Log the exception of the application, which ran as the current request, and answer 500 in its place.
 
         Raises:
             Exception: the same, where part of the answer is on its way already.
         """
         self._failed = True
         method, path = self._environ["REQUEST_METHOD"], request_path(self._environ)
-        with self._current():
-            _logger.error("The application failed on %s %s", method, path, exc_info=error)
+        _logger.error("The application failed on %s %s", method, path, exc_info=error)
         if self._sent_bytes:
             raise error
         request_id = self._context.request_id
@@ -189,68 +195,44 @@ class _Exchange:
         received_bytes = self._input.bytes_read if self._body_length is None else self._body_length
         duration = time.perf_counter() - self._received
         if self._metrics is not None:
-            which = self._context, self._environ["REQUEST_METHOD"], self._path
-            self._metrics.end_request(*which, status, duration, received_bytes, self._sent_bytes)
-        self._log(status, received_bytes, duration)
+            method = self._environ["REQUEST_METHOD"]
+            self._metrics.end_request(
+                self._context, method, self._path, status, duration, received_bytes, self._sent_bytes
+            )
+        if _access_logger.isEnabledFor(logging.INFO):
+            self._log(status, received_bytes, duration)
 
     def _log(self, status: int, received_bytes: int, duration: float) -> None:
         environ, context = self._environ, self._context
-        address = environ.get("REMOTE_ADDR")
-        agent = environ.get("HTTP_USER_AGENT")
-        fields = {
-            "event.kind": "event",
-            "event.category": ["web"],
-            "event.type": ["access"],
-            "event.dataset": DATASET,
-            "event.outcome": "failure" if self._failed or status >= 400 else "success",
-            "event.duration": int(duration * 1e9),
-            "http.request.method": environ["REQUEST_METHOD"],
-            "url.path": request_path(environ),
-            "http.version": environ.get("SERVER_PROTOCOL", "").removeprefix("HTTP/"),
-            "http.request.body.bytes": received_bytes,
-            "http.response.status_code": status,
-            "http.response.body.bytes": self._sent_bytes,
-            "client.address": address or None,
-            "client.ip": address if address and _is_ip(address) else None,
-            "user_agent.original": _decoded(agent)[:_MAX_USER_AGENT] if agent else None,
-            "http.request.id": context.request_id,
-            "trace.id": context.trace_id,
-            "labels.model_name": context.model_name,
-            "labels.model_version": context.model_version,
-            **{f"model_server.{stage}.duration": spent for stage, spent in context.stages.items()},
-        }
-        extra = {name: value for name, value in fields.items() if value is not None}
-        message = "%s %s %d"
-        _access_logger.info(message, fields["http.request.method"], fields["url.path"], status, extra=extra)
-
-
-class _CountedInput:
-    """A request body that counts what is read of it; for those whose length no header tells."""
-
-    def __init__(self, stream: InputStream) -> None:
-        self._stream = stream
-        self.bytes_read = 0
-
-    def read(self, size: int = -1, /) -> bytes:
-        return self._count(self._stream.read(size))
-
-    def readline(self, size: int = -1, /) -> bytes:
-        return self._count(self._stream.readline(size))
-
-    def readlines(self, hint: int = -1, /) -> list[bytes]:
-        return [self._count(line) for line in self._stream.readlines(hint)]
-
-    def __iter__(self) -> Iterator[bytes]:
-        return map(self._count, self._stream)
-
-    def _count(self, data: bytes) -> bytes:
-        self.bytes_read += len(data)
-        return data
+        method, path = environ["REQUEST_METHOD"], request_path(environ)
+        # Not through info(extra=...), which looks for the line of the caller and copies field by field.
+        args = method, path, status
+        record = _access_logger.makeRecord(DATASET, logging.INFO, __file__, 0, "%s %s %d", args, None)
+        fields = record.__dict__
+        fields.update(_ALWAYS)
+        fields["event.outcome"] = "failure" if self._failed or status >= 400 else "success"
+        fields["event.duration"] = int(duration * 1e9)
+        fields["http.request.method"] = method
+        fields["url.path"] = path
+        fields["http.version"] = environ.get("SERVER_PROTOCOL", "").removeprefix("HTTP/")
+        fields["http.request.body.bytes"] = received_bytes
+        fields["http.response.status_code"] = status
+        fields["http.response.body.bytes"] = self._sent_bytes
+        if address := environ.get("REMOTE_ADDR"):
+            fields["client.address"] = address
+            if _is_ip(address):
+                fields["client.ip"] = address
+        if agent := environ.get("HTTP_USER_AGENT"):
+            fields["user_agent.original"] = _decoded(agent)[:_MAX_USER_AGENT]
+        fields.update(request_fields(context))
+        for stage, spent in context.stages.items():
+            fields[f"model_server.{stage}.duration"] = spent
+        _access_logger.handle(record)
 
 
 def sane_request_id(sent: str | None) -> str:
     """Return the id that the client sent, or a new one if it sent none that is fit for headers and logs."""
-    return sent if sent and _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
+    return sent if sent and _REQUEST_ID.fullmatch(sent) else os.urandom(16).hex()
 
 
 def request_path(environ: WSGIEnvironment) -> str:
@@ -259,16 +241,18 @@ def request_path(environ: WSGIEnvironment) -> str:
 
 
 def _request_context(environ: WSGIEnvironment, received: float, timeout_s: float) -> RequestContext:
-    trace = _TRACEPARENT.fullmatch(environ.get("HTTP_TRACEPARENT", ""))
-    asked_s = _positive_seconds(environ.get("HTTP_X_REQUEST_TIMEOUT_MS", ""))
+    if asked := environ.get("HTTP_X_REQUEST_TIMEOUT_MS"):
+        timeout_s = min(timeout_s, _positive_seconds(asked))
     already_spent = time.perf_counter() - received
-    return RequestContext(
+    context = RequestContext(
         request_id=sane_request_id(environ.get("HTTP_X_REQUEST_ID")),
-        deadline=time.monotonic() - already_spent + min(timeout_s, asked_s),
-        trace_id=trace[1] if trace else None,
-        # What a later version adds is unknown, so version 00 is what is passed on.
-        traceparent="00" + trace[0][2:55] if trace else None,
+        deadline=time.monotonic() - already_spent + timeout_s,
     )
+    if (sent := environ.get("HTTP_TRACEPARENT")) and (trace := _TRACEPARENT.fullmatch(sent)):
+        context.trace_id = trace[1]
+        # What a later version adds is unknown, so version 00 is what is passed on.
+        context.traceparent = f"00{sent[2:55]}"
+    return context
 
 
 def _positive_seconds(milliseconds: str) -> float:
@@ -285,6 +269,7 @@ def _decoded(text: str) -> str:
     return text.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
+@lru_cache(maxsize=1024)
 def _is_ip(address: str) -> bool:
     try:
         return ipaddress.ip_address(address) is not None and "%" not in address

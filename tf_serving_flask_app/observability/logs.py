@@ -1,39 +1,22 @@
-"""Log lines: one JSON object each in production (ECS names), one readable line each in development."""
+"""Where log lines go: every record, warning and uncaught exception of a process, through one handler."""
 
 from __future__ import annotations
 
 import logging
-import math
-import re
 import sys
 import threading
 import warnings
-from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Literal, Protocol, TextIO
+from typing import Literal, Protocol, TextIO
 
-from pythonjsonlogger import json
-from pythonjsonlogger.core import RESERVED_ATTRS, merge_record_extra
-
-from tf_serving_flask_app import __version__
-from tf_serving_flask_app.context import current_request
+from tf_serving_flask_app.observability.formatters import SERVICE, JsonFormatter, ReadableFormatter, as_text
 
 Environment = Literal["production", "development"]
-
-SERVICE = "tf_serving_flask_app"
 
 # By this name a second configure_logging() finds the handler that the first one installed.
 _HANDLER_NAME = SERVICE
 
 _CHATTY_LOGGERS = ("absl", "asyncio", "grpc", "h5py", "PIL", "tensorflow", "urllib3")
-
-_MAX_DEPTH = 8
-
-# What could end a line, drive a terminal or turn the reading direction round, and what UTF-8 cannot hold.
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-_COLOURS = {logging.WARNING: "\033[33m", logging.ERROR: "\033[31m", logging.CRITICAL: "\033[1;31m"}
-_DIM, _RESET = "\033[2m", "\033[0m"
 
 
 class LineWriter(Protocol):
@@ -44,103 +27,30 @@ class LineWriter(Protocol):
 
 
 class LineHandler(logging.Handler):
-    """Gives each record to a LineWriter as one line of bytes."""
+    """Gives each record to a LineWriter as one line of bytes; the handler's lock is held for the writing only."""
 
     def __init__(self, output: LineWriter) -> None:
         super().__init__()
         self._output = output
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Emit the record if the filters let it pass, without the lock, which the base class would hold all along."""
+        passed = self.filter(record)
+        if passed:
+            self.emit(passed if isinstance(passed, logging.LogRecord) else record)
+        return bool(passed)
+
     def emit(self, record: logging.LogRecord) -> None:
         """Format the record and write it; a failure goes to logging's own handleError."""
         try:
-            self._output.write(self.format(record).encode("ascii", "backslashreplace"))
+            line = self.format(record).encode("ascii", "backslashreplace")
+            self.acquire()
+            try:
+                self._output.write(line)
+            finally:
+                self.release()
         except Exception:  # noqa: BLE001 - what every logging handler does: logging must not stop the work
             self.handleError(record)
-
-
-class JsonFormatter(json.JsonFormatter):
-    """Turns a record into one line of strict, pure ASCII JSON with the flat field names of ECS.
-
-    The names that say when, what and who come from the record alone: an ``extra`` of the same name is dropped.
-    """
-
-    def __init__(self, environment: str = "production") -> None:
-        super().__init__()
-        self._service = {
-            "service.name": SERVICE,
-            "service.version": __version__,
-            "service.environment": environment,
-        }
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Format the record, also one whose arguments do not fit its message."""
-        # The base class would make fields of a message that is a dict, and raise where the arguments do not fit.
-        # Outside an exception, logger.exception() leaves a tuple of Nones.
-        exc_info = record.exc_info if record.exc_info and record.exc_info[1] else None
-        settled = {**record.__dict__, "msg": _message(record), "args": None, "exc_info": exc_info}
-        return super().format(logging.makeLogRecord(settled))
-
-    def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
-        """Put the ECS fields, the request's ids and the record's extras into log_data."""
-        created = datetime.fromtimestamp(record.created, tz=UTC).replace(tzinfo=None)
-        log_data.update(
-            {
-                "@timestamp": f"{created.isoformat(timespec='milliseconds')}Z",
-                "log.level": record.levelname.lower(),
-                "message": record.getMessage(),
-                "ecs.version": "1.6.0",
-                "log.logger": record.name,
-                **self._service,
-                "process.pid": record.process,
-                "process.thread.name": record.threadName,
-            }
-        )
-        stack = message_dict.get("exc_info") or message_dict.get("stack_info")
-        optional = {
-            "event.dataset": SERVICE,
-            **_request_fields(),
-            **_extras(record),
-            **_error_fields(record, stack),
-        }
-        log_data.update({key: value for key, value in optional.items() if key not in log_data})
-
-    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
-        """Make every key and value something that strict JSON can hold."""
-        return {_text(key): _plain(value) for key, value in log_data.items()}
-
-
-class ReadableFormatter(logging.Formatter):
-    """Turns a record into one line for a person, with tracebacks and profiles indented below it.
-
-    Args:
-        colour: for a terminal: the level in colour, the time dimmed.
-    """
-
-    def __init__(self, colour: bool = False) -> None:
-        super().__init__()
-        self._colour = colour
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Format the record; control characters are shown escaped, so that they cannot forge a line."""
-        extras = {**_request_fields(), **_extras(record)}
-        request_id = _text(extras.pop("http.request.id", ""))
-        profile = _text(extras.pop("profile_text", ""))
-        if "http.response.status_code" in extras:
-            message = _access_text(extras)
-        else:
-            shown = [key for key in extras if not str(key).startswith(("event.", "trace.", "labels."))]
-            message = " ".join([_message(record), *(f"{key}={_text(extras[key])}" for key in shown)])
-        parts = (record.name.removeprefix(f"{SERVICE}."), request_id[:8], message)
-        line = f"{self._head(record)} {_visible(' '.join(part for part in parts if part))}"
-        trace = self.formatException(record.exc_info) if record.exc_info and record.exc_info[1] else ""
-        return "\n".join([line, *(_indented(block) for block in (trace, record.stack_info, profile) if block)])
-
-    def _head(self, record: logging.LogRecord) -> str:
-        time = f"{datetime.fromtimestamp(record.created):%H:%M:%S}.{int(record.msecs):03d}"
-        level = f"{record.levelname:<8}"
-        if not self._colour:
-            return f"{time} {level}"
-        return f"{_DIM}{time}{_RESET} {_COLOURS.get(record.levelno, '')}{level}{_RESET}"
 
 
 def configure_logging(environment: Environment, level: int | None = None, output: LineWriter | None = None) -> None:
@@ -194,7 +104,7 @@ def _log_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    text = " ".join(_text(message).split())
+    text = " ".join(as_text(message).split())
     logging.getLogger("py.warnings").warning("%s: %s (%s:%d)", category.__name__, text, filename, lineno)
 
 
@@ -213,85 +123,4 @@ def _log_uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
 def _log_unraisable(args: sys.UnraisableHookArgs) -> None:
     exc_info = (args.exc_type, args.exc_value, args.exc_traceback) if args.exc_value else None
     what = args.err_msg or "Exception ignored in"
-    logging.getLogger(SERVICE).error("%s: %s", what, _text(args.object), exc_info=exc_info)
-
-
-def _message(record: logging.LogRecord) -> str:
-    try:
-        return record.getMessage()
-    except Exception as error:  # noqa: BLE001 - any __str__ may raise anything; the line must still come
-        args = _text(record.args)
-        return f"{_text(record.msg)} [this log message could not take its arguments {args}: {_text(error)}]"
-
-
-def _extras(record: logging.LogRecord) -> dict[Any, Any]:
-    return merge_record_extra(record, {}, reserved=RESERVED_ATTRS)
-
-
-def _request_fields() -> dict[str, Any]:
-    request = current_request.get()
-    if request is None:
-        return {}
-    fields = {
-        "http.request.id": request.request_id,
-        "trace.id": request.trace_id,
-        "labels.model_name": request.model_name,
-        "labels.model_version": request.model_version,
-    }
-    return {key: value for key, value in fields.items() if value is not None}
-
-
-def _error_fields(record: logging.LogRecord, stack: str | None) -> dict[str, Any]:
-    error = record.exc_info[1] if record.exc_info else None
-    fields: dict[str, Any] = {}
-    if error is not None:
-        fields = {"error.type": type(error).__name__, "error.message": _text(error)}
-    if stack:
-        fields["error.stack_trace"] = stack
-    return fields
-
-
-def _access_text(extras: dict[Any, Any]) -> str:
-    stages = {
-        key.removeprefix("model_server.").removesuffix(".duration"): f"{extras[key] / 1e6:.1f}ms"
-        for key in extras
-        if str(key).startswith("model_server.")
-    }
-    if "labels.model_name" in extras:
-        stages = {"model": extras["labels.model_name"], **stages}
-    shown = [extras.get(key, "-") for key in ("http.request.method", "url.path", "http.response.status_code")]
-    shown += [f"{extras.get('event.duration', 0) / 1e6:.1f}ms", *(f"{k}={v}" for k, v in stages.items())]
-    return " ".join(_text(part) for part in shown)
-
-
-def _indented(block: str) -> str:
-    """Keep a block's newlines; the indent tells its lines from log lines, whatever a client put there."""
-    return "\n".join(f"    {_visible(line)}" for line in block.split("\n"))
-
-
-def _visible(text: str) -> str:
-    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
-
-
-def _text(value: object) -> str:
-    """Return the value's text, whatever the value; lone surrogates become U+FFFD."""
-    try:
-        text = str(value)
-    except Exception:  # noqa: BLE001 - any __str__ may raise anything
-        return f"<{type(value).__name__} without text>"
-    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _plain(value: object, depth: int = 0) -> object:
-    """Return the value as strict JSON can hold it; what JSON has no type for becomes text."""
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, float) and math.isfinite(value):
-        return float(value)
-    if isinstance(value, int) and -(2**63) <= value < 2**63:
-        return int(value)
-    if isinstance(value, dict) and depth < _MAX_DEPTH:
-        return {_text(key): _plain(item, depth + 1) for key, item in dict(value).items()}
-    if isinstance(value, list | tuple | set | frozenset) and depth < _MAX_DEPTH:
-        return [_plain(item, depth + 1) for item in list(value)]
-    return _text(value)
+    logging.getLogger(SERVICE).error("%s: %s", what, as_text(args.object), exc_info=exc_info)

@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import signal
+import stat
 import sys
 import tempfile
 import time
@@ -20,10 +21,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 # Bound at import: eventlet and gevent take these names out of the module when they patch it.
-from select import POLLOUT, poll
+from select import PIPE_BUF, POLLOUT, poll
 from typing import NoReturn
 
-from tf_serving_flask_app.observability.logs import JsonFormatter
+from tf_serving_flask_app.observability.formatters import JsonFormatter
 
 _MAX_PIECE = 64 * 1024
 _PUMP_EXIT_S = 2.0
@@ -45,24 +46,23 @@ class CapturedOutput:
         self._stdout = stdout
         self._stderr = stderr
         self._lock = lock
+        self._lines = _non_blocking(stdout)
+        self._whole_bytes = _whole_bytes(stdout)
         self._owner = os.getpid()
         self._pump: int | None = None
 
     def write(self, line: bytes) -> None:
         """Write one line, given without its newline, to the real stdout; drop it if nobody reads any more.
 
-        Lines of several processes do not mix. Threads of one process must take turns, as they do under a
-        logging handler's lock: a lock between processes knows no threads.
+        Lines of several processes do not mix. Threads of one process must take turns, as LineHandler makes them: a
+        lock between processes knows no threads.
         """
-        rest = memoryview(line + b"\n")
-        fcntl.lockf(self._lock, fcntl.LOCK_EX)
-        try:
-            while rest:
-                rest = rest[self._write_some(rest) :]
-        except OSError:
-            return  # the reader has gone or the disk is full: no reason to stop serving
-        finally:
-            fcntl.lockf(self._lock, fcntl.LOCK_UN)
+        data = line + b"\n"
+        with suppress(OSError):  # the reader has gone or the disk is full: no reason to stop serving
+            if len(data) <= self._whole_bytes:
+                self._write_whole(data)
+            else:
+                self._write_in_parts(data)
 
     def close(self) -> None:
         """Put the real stdout and stderr back and wait, two seconds at most, for the pump's last line.
@@ -77,14 +77,39 @@ class CapturedOutput:
         _wait_for_exit(self._pump, _PUMP_EXIT_S)
         self._pump = None
 
-    def _write_some(self, data: memoryview) -> int:
+    def _write_whole(self, data: bytes) -> None:
+        """Write what the kernel writes in one piece: beside others who do so, but not into a line in parts.
+
+        Nothing is locked while there is no room, so that a process that waits, or is stopped then, stops nobody else.
+        """
+        while True:
+            fcntl.lockf(self._lock, fcntl.LOCK_SH)
+            try:
+                os.write(self._lines, data)
+                return
+            except BlockingIOError:
+                pass
+            finally:
+                fcntl.lockf(self._lock, fcntl.LOCK_UN)
+            self._wait_for_room()
+
+    def _write_in_parts(self, data: bytes) -> None:
+        """Write what may take several writes, between which nobody else may write."""
+        rest = memoryview(data)
+        fcntl.lockf(self._lock, fcntl.LOCK_EX)
         try:
-            return os.write(self._stdout, data)
-        except BlockingIOError:  # whoever made this pipe may have made it non-blocking
-            writable = poll()
-            writable.register(self._stdout, POLLOUT)
-            writable.poll()
-            return 0
+            while rest:
+                try:
+                    rest = rest[os.write(self._lines, rest) :]
+                except BlockingIOError:
+                    self._wait_for_room()
+        finally:
+            fcntl.lockf(self._lock, fcntl.LOCK_UN)
+
+    def _wait_for_room(self) -> None:
+        writable = poll()
+        writable.register(self._lines, POLLOUT)
+        writable.poll()
 
     def _start_pump(self) -> None:
         source, sink = os.pipe()
@@ -105,7 +130,7 @@ class CapturedOutput:
         """Be the pump until every writer has gone, then end without returning."""
         try:
             os.setsid()
-            _keep_only({source, self._stdout, self._lock})
+            _keep_only({source, self._lines, self._lock})
             formatter = JsonFormatter()
             for line in _lines(source):
                 encoded = _as_json(line, formatter, self._owner)
@@ -132,6 +157,25 @@ def capture_output() -> CapturedOutput:
             # Under PYTHONUNBUFFERED each part of a print() would be a write of its own, and lines would mix.
             stream.reconfigure(line_buffering=True, write_through=False)
     return output
+
+
+def _non_blocking(stdout: int) -> int:
+    """Open a pipe a second time, so as not to block in it: the first time is shared with whoever else got it."""
+    if not stat.S_ISFIFO(os.fstat(stdout).st_mode):
+        return stdout
+    try:
+        return os.open(f"/proc/self/fd/{stdout}", os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:  # another user's, or without a reader
+        return stdout
+
+
+def _whole_bytes(stdout: int) -> int:
+    """Return how much the kernel writes in one piece, whoever else writes at the same time."""
+    mode = os.fstat(stdout).st_mode
+    if stat.S_ISFIFO(mode):
+        return PIPE_BUF
+    appends = fcntl.fcntl(stdout, fcntl.F_GETFL) & os.O_APPEND
+    return sys.maxsize if stat.S_ISREG(mode) and appends else 0
 
 
 def _lines(source: int) -> Iterator[bytes]:
