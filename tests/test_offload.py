@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import json
 import logging
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
 
+from tests.live.server import wait_until
+from tf_serving_flask_app.context import CLIENT_LOOK_S
 from tf_serving_flask_app.gunicorn.offload import Answer, Offload
 from tf_serving_flask_app.gunicorn.refusal import Refusal
 
@@ -273,6 +276,7 @@ def test_the_place_of_a_request_is_free_again_after_it_also_if_it_failed() -> No
 
     exchange = Exchange(app, most_in_flight=1)
     for _ in range(3):
+        exchange.environ["gunicorn.socket"] = object()
         with pytest.raises(ValueError, match="broken"):
             exchange.run()
 
@@ -298,6 +302,50 @@ def test_a_request_waits_from_the_moment_when_its_body_is_complete() -> None:
     exchange.run()
 
     assert exchange.environ["tf_serving.received"] < body_complete[0] < exchange.environ["tf_serving.queued"]
+
+
+def after_a_while(work: Callable[[], Answer]) -> Answer:
+    """Run the work when it has waited so long for a thread that somebody looks whether the client is still there."""
+    began = time.perf_counter()
+    wait_until(lambda: time.perf_counter() - began > CLIENT_LOOK_S, "end of the wait")
+    return work()
+
+
+def untouched(_environ: Any, _start_response: Any) -> list[bytes]:
+    raise AssertionError("this request must not be begun")
+
+
+def test_a_request_whose_client_goes_while_it_waits_for_a_thread_is_not_begun() -> None:
+    client, server = socket.socketpair()
+    refused: list[Refusal] = []
+    with server:
+        client.close()
+        environ = {"gunicorn.socket": server, "HTTP_X_REQUEST_ID": "gone"}
+        exchange = Exchange(untouched, run=after_a_while, on_refusal=refused.append, environ=environ)
+        answer = json.loads(exchange.run())
+
+    assert [(each.status, each.request_id) for each in refused] == [(499, "gone")]
+    assert exchange.status == "499 Client Closed Request"
+    assert "keep the connection open" in answer["error"]
+
+
+def test_nobody_looks_for_the_client_of_a_request_that_did_not_wait() -> None:
+    client, server = socket.socketpair()
+    with server:
+        client.close()
+        exchange = Exchange(echo, environ={"gunicorn.socket": server})
+        exchange.run()
+
+    assert exchange.status == "200 OK"
+
+
+def test_a_request_that_waited_is_begun_where_its_client_has_waited_too() -> None:
+    client, server = socket.socketpair()
+    with client, server:
+        exchange = Exchange(echo, run=after_a_while, environ={"gunicorn.socket": server})
+        exchange.run()
+
+    assert exchange.status == "200 OK"
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])

@@ -11,11 +11,15 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
+from tf_serving_flask_app.context import CLIENT_LOOK_S
+from tf_serving_flask_app.errors import ClientGone
 from tf_serving_flask_app.gunicorn.bodies import Bodies
+from tf_serving_flask_app.gunicorn.presence import has_gone
 from tf_serving_flask_app.gunicorn.refusal import CLIENT_CLOSED_REQUEST, Refusal
 
 if TYPE_CHECKING:
@@ -117,7 +121,7 @@ class Offload:
         """Answer one request."""
         environ["tf_serving.received"] = time.perf_counter()
         # These write to the connection, which belongs to the server's thread.
-        environ.pop("gunicorn.socket", None)
+        environ["tf_serving.client_gone"] = partial(has_gone, environ.pop("gunicorn.socket"))
         environ.pop("wsgi.early_hints", None)
         if environ["PATH_INFO"] in OPERATIONS:
             with self._receive(environ) as body:
@@ -164,7 +168,10 @@ class Offload:
     ) -> list[bytes]:
         environ["wsgi.input"] = body
         environ["tf_serving.queued"] = time.perf_counter()
-        answer = run(lambda: self._call(environ))
+        try:
+            answer = run(lambda: self._call(environ))
+        except ClientGone as error:
+            return self._refuse(environ, start_response, CLIENT_CLOSED_REQUEST, str(error))
         headers = answer.headers
         if int(environ.get("CONTENT_LENGTH") or 0) > self._max_content_length:
             # The rest of the body is not worth reading only to use the connection again.
@@ -173,7 +180,14 @@ class Offload:
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [b"".join(answer.chunks)]
 
     def _call(self, environ: WSGIEnvironment) -> Answer:
-        """Run the application to the end of its answer, in a thread."""
+        """Run the application to the end of its answer, in a thread.
+
+        Raises:
+            ClientGone: it has not begun, as the client went away while its request waited for the thread.
+        """
+        waited_s = time.perf_counter() - environ["tf_serving.queued"]
+        if waited_s > CLIENT_LOOK_S and environ["tf_serving.client_gone"]():
+            raise ClientGone
         answer = Answer()
         try:
             chunks: Iterable[bytes] = self._app(environ, answer.start)
@@ -190,12 +204,14 @@ class Offload:
             raise AssertionError("the application did not call start_response")
         return answer
 
-    def _refuse(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
-        refusal = Refusal.of_environ(
-            environ,
-            HTTPStatus.SERVICE_UNAVAILABLE,
-            "Too many requests wait already; try again after the seconds that Retry-After names.",
-        )
+    def _refuse(
+        self,
+        environ: WSGIEnvironment,
+        start_response: StartResponse,
+        status: int = HTTPStatus.SERVICE_UNAVAILABLE,
+        text: str = "Too many requests wait already; try again after the seconds that Retry-After names.",
+    ) -> list[bytes]:
+        refusal = Refusal.of_environ(environ, status, text)
         self._on_refusal(refusal)
         start_response(refusal.status_line, refusal.headers)
         return [refusal.body]

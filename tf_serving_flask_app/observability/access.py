@@ -46,7 +46,8 @@ class AccessLog:
     The context goes into ``environ["tf_serving.request"]`` and, while the application runs, ``current_request``.
     Where the server put the ``time.perf_counter()`` of the request's arrival into
     ``environ["tf_serving.received"]``, the duration and the deadline count from there; from
-    ``environ["tf_serving.queued"]`` on, where there is that, the request waited for a thread.
+    ``environ["tf_serving.queued"]`` on, where there is that, the request waited for a thread. A callable in
+    ``environ["tf_serving.client_gone"]`` tells whether the client has closed its connection.
 
     Args:
         app: the application; must run in one thread per request, as native threads do.
@@ -268,6 +269,7 @@ def _request_context(environ: WSGIEnvironment, received: float, timeout_s: float
         trace_id=trace[1] if trace else None,
         # What a later version adds is unknown, so version 00 is what is passed on.
         traceparent="00" + trace[0][2:55] if trace else None,
+        client_gone=environ.get("tf_serving.client_gone", bool),
     )
 
 
