@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -16,6 +17,7 @@ from tests.live.server import wait_until
 from tf_serving_flask_app.context import CLIENT_LOOK_S
 from tf_serving_flask_app.gunicorn.offload import Answer, Offload
 from tf_serving_flask_app.gunicorn.refusal import Refusal
+from tf_serving_flask_app.gunicorn.turns import Turns
 
 MAX = 100
 
@@ -55,10 +57,12 @@ class Exchange:
     def __init__(self, app: Any, *, body: Trickle | None = None, path: str = "/", **options: Any) -> None:
         environ_options = options.pop("environ", {})
         arguments = {"run": direct, "run_operation": direct, "most_in_flight": 1, "max_content_length": MAX}
+        arguments |= {"turns": Turns(1, threading.Event, shared=True), "request_timeout_s": 30}
         self.offload = Offload(app, **{**arguments, **options})
         self.environ = {
             "REQUEST_METHOD": "POST",
             "PATH_INFO": path,
+            "QUERY_STRING": "",
             "REMOTE_ADDR": "192.0.2.1",
             "gunicorn.socket": object(),
             "wsgi.early_hints": print,
@@ -346,6 +350,21 @@ def test_a_request_that_waited_is_begun_where_its_client_has_waited_too() -> Non
         exchange.run()
 
     assert exchange.status == "200 OK"
+
+
+def test_a_request_whose_turn_does_not_come_in_time_is_answered_504_and_counted() -> None:
+    refused: list[Refusal] = []
+    turns = Turns(1, threading.Event, shared=True)
+    assert turns.take("a busy one") is None
+    environ = {"HTTP_X_REQUEST_TIMEOUT_MS": "10"}
+    exchange = Exchange(untouched, turns=turns, on_refusal=refused.append, environ=environ)
+    answer = json.loads(exchange.run())
+
+    assert exchange.status == "504 Gateway Timeout"
+    assert "waited for a thread" in answer["error"]
+    assert [each.status for each in refused] == [504]
+    turns.give_back("a busy one")
+    assert Exchange(echo, turns=turns).run() == b""
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])

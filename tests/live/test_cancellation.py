@@ -20,6 +20,9 @@ from tests.live.server import LiveServer, wait_until
 from tf_serving_flask_app.context import CLIENT_LOOK_S
 
 THREADS, QUEUE = 6, 3
+MOST = 5
+"""The threads of six that one of several models may have."""
+
 SPEC = """
 models:
   - {name: joined, backend: "numpy_backends:FileGate", path: joined, batching: {max_batch_size: 8}}
@@ -148,12 +151,14 @@ def test_a_client_that_only_half_closes_is_told_so(served: Served) -> None:
 
 def test_a_request_is_not_begun_whose_client_goes_while_it_waits_for_a_thread(served: Served) -> None:
     before = len(served.gone())
-    running = [served.ask("single", x) for x in range(1, THREADS + 1)]
-    wait_until(lambda: len(served.seen("single")) == THREADS, "call in each thread")
-    clients = [served.connect("single", x) for x in range(101, 101 + QUEUE)]
+    running = [served.ask("single", x) for x in range(1, MOST + 1)]
+    wait_until(lambda: len(served.seen("single")) == MOST, "call in each thread")
+    waiting = THREADS + QUEUE - MOST
+    clients = [served.connect("single", x) for x in range(101, 101 + waiting)]
     for client in clients[1:]:
         client.close()
-    wait_until(lambda: served.ask("single", 200).result().status_code == 503, "full queue")
+    hasty = {"X-Request-Timeout-Ms": "20"}
+    wait_until(lambda: served.ask("single", 200, **hasty).result().status_code == 503, "full queue")
     full = time.monotonic()
     wait_until(lambda: time.monotonic() > full + CLIENT_LOOK_S, "time to look")
     served.open("single")
@@ -161,10 +166,10 @@ def test_a_request_is_not_begun_whose_client_goes_while_it_waits_for_a_thread(se
         answer = client.makefile("rb").read()
 
     assert answer.startswith(b"HTTP/1.1 200 ")
-    assert [future.result().status_code for future in running] == [200] * THREADS
-    wait_until(lambda: len(served.gone()) == before + QUEUE - 1, "line of each client that went")
-    assert sorted(x for (x,) in served.seen("single")) == [*range(1, THREADS + 1), 101]
-    assert served.samples("tfsf_http_requests_total", status="499", route="refused") == QUEUE - 1
+    assert [future.result().status_code for future in running] == [200] * MOST
+    wait_until(lambda: len(served.gone()) == before + waiting - 1, "line of each client that went")
+    assert sorted(x for (x,) in served.seen("single")) == [*range(1, MOST + 1), 101]
+    assert served.samples("tfsf_http_requests_total", status="499", route="refused") == waiting - 1
 
 
 def test_a_request_out_of_time_is_answered_while_the_model_is_still_busy_and_never_computed(served: Served) -> None:
@@ -177,3 +182,28 @@ def test_a_request_out_of_time_is_answered_while_the_model_is_still_busy_and_nev
     served.open("joined")
     assert first.result().status_code == 200
     assert served.seen("joined") == [[1]]
+
+
+def test_requests_that_pile_up_for_one_model_leave_threads_to_another(served: Served) -> None:
+    piled = [served.ask("single", x) for x in range(1, MOST + 3)]
+    wait_until(lambda: len(served.seen("single")) == MOST, "calls of the busy model")
+    served.open("joined")
+
+    assert [served.ask("joined", x).result().json() for x in (2, 4)] == [{"predictions": [3.0]}, {"predictions": [4.0]}]
+    assert not any(future.done() for future in piled)
+    assert len(served.seen("single")) == MOST
+    served.open("single")
+    assert [future.result().status_code for future in piled] == [200] * len(piled)
+
+
+def test_a_request_out_of_time_is_answered_while_it_waits_for_a_thread(served: Served) -> None:
+    busy = [served.ask("single", x) for x in range(1, MOST + 1)]
+    wait_until(lambda: len(served.seen("single")) == MOST, "calls of the busy model")
+    late = served.ask("single", 99, **{"X-Request-Timeout-Ms": "100"}).result()
+
+    assert late.status_code == 504
+    assert "waited for a thread" in late.json()["error"]
+    assert not any(future.done() for future in busy)
+    served.open("single")
+    assert [future.result().status_code for future in busy] == [200] * MOST
+    assert [99] not in served.seen("single")

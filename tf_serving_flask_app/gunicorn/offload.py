@@ -21,6 +21,8 @@ from tf_serving_flask_app.errors import ClientGone
 from tf_serving_flask_app.gunicorn.bodies import Bodies
 from tf_serving_flask_app.gunicorn.presence import has_gone
 from tf_serving_flask_app.gunicorn.refusal import CLIENT_CLOSED_REQUEST, Refusal
+from tf_serving_flask_app.gunicorn.turns import Turns, kind_of
+from tf_serving_flask_app.observability.access import positive_seconds
 
 if TYPE_CHECKING:
     from _typeshed import OptExcInfo
@@ -93,7 +95,9 @@ class Offload:
         *,
         run: Run,
         run_operation: Run,
+        turns: Turns,
         most_in_flight: int,
+        request_timeout_s: float,
         max_content_length: int,
         upload_folder: Path | None = None,
         on_refusal: Callable[[Refusal], None] = Refusal.log,
@@ -104,7 +108,9 @@ class Offload:
             app: called in a thread, with a request whose body is at hand.
             run: runs it there.
             run_operation: the same for ``OPERATIONS``, which must not wait behind model calls.
+            turns: says when a request may take a thread; not asked for ``OPERATIONS``.
             most_in_flight: more requests than these, waiting or running, are answered 503.
+            request_timeout_s: how long a request waits for a thread, if it asks for no shorter time.
             max_content_length: no more of a body than this is kept; it is the application that answers 413.
             upload_folder: where large bodies are spooled, in files without a name that vanish with the process.
             on_refusal: told of each request that is not handed to the application.
@@ -112,7 +118,9 @@ class Offload:
         self._app = app
         self._run = run
         self._run_operation = run_operation
+        self._turns = turns
         self._in_flight = InFlight(most_in_flight)
+        self._request_timeout_s = request_timeout_s
         self._max_content_length = max_content_length
         self._on_refusal = on_refusal
         self._bodies = Bodies(upload_folder)
@@ -133,7 +141,7 @@ class Offload:
             if not self._in_flight.enter():
                 return self._refuse(environ, start_response)
             try:
-                return self._answer(environ, start_response, body, self._run)
+                return self._answer_in_turn(environ, start_response, body)
             finally:
                 self._in_flight.leave()
 
@@ -163,11 +171,29 @@ class Offload:
         body.seek(0)
         return body
 
+    def _answer_in_turn(self, environ: WSGIEnvironment, start_response: StartResponse, body: IO[bytes]) -> list[bytes]:
+        environ["tf_serving.queued"] = time.perf_counter()
+        kind = kind_of(environ) if self._turns.shared else ""
+        turn = self._turns.take(kind)
+        if turn is not None and not self._turns.wait(turn, self._seconds_left(environ)):
+            text = "The deadline passed while the request waited for a thread; allow more time or send fewer at once."
+            return self._refuse(environ, start_response, HTTPStatus.GATEWAY_TIMEOUT, text)
+        try:
+            return self._answer(environ, start_response, body, self._run)
+        finally:
+            self._turns.give_back(kind)
+
+    def _seconds_left(self, environ: WSGIEnvironment) -> float:
+        """How long a request can wait until it is too late."""
+        asked_s = positive_seconds(environ.get("HTTP_X_REQUEST_TIMEOUT_MS", ""))
+        spent_s: float = time.perf_counter() - environ["tf_serving.received"]
+        return max(0.0, min(self._request_timeout_s, asked_s, threading.TIMEOUT_MAX) - spent_s)
+
     def _answer(
         self, environ: WSGIEnvironment, start_response: StartResponse, body: IO[bytes], run: Run
     ) -> list[bytes]:
         environ["wsgi.input"] = body
-        environ["tf_serving.queued"] = time.perf_counter()
+        environ.setdefault("tf_serving.queued", time.perf_counter())
         try:
             answer = run(lambda: self._call(environ))
         except ClientGone as error:

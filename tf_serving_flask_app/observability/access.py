@@ -261,7 +261,7 @@ def request_path(environ: WSGIEnvironment) -> str:
 
 def _request_context(environ: WSGIEnvironment, received: float, timeout_s: float) -> RequestContext:
     trace = _TRACEPARENT.fullmatch(environ.get("HTTP_TRACEPARENT", ""))
-    asked_s = _positive_seconds(environ.get("HTTP_X_REQUEST_TIMEOUT_MS", ""))
+    asked_s = positive_seconds(environ.get("HTTP_X_REQUEST_TIMEOUT_MS", ""))
     already_spent = time.perf_counter() - received
     return RequestContext(
         request_id=sane_request_id(environ.get("HTTP_X_REQUEST_ID")),
@@ -273,7 +273,7 @@ def _request_context(environ: WSGIEnvironment, received: float, timeout_s: float
     )
 
 
-def _positive_seconds(milliseconds: str) -> float:
+def positive_seconds(milliseconds: str) -> float:
     """Return the header's value in seconds, infinity if there is no usable one."""
     try:
         seconds = float(milliseconds) / 1000
