@@ -57,7 +57,7 @@ class Exchange:
     def __init__(self, app: Any, *, body: Trickle | None = None, path: str = "/", **options: Any) -> None:
         environ_options = options.pop("environ", {})
         arguments = {"run": direct, "run_operation": direct, "most_in_flight": 1, "max_content_length": MAX}
-        arguments |= {"turns": Turns(1, threading.Event, shared=True), "request_timeout_s": 30}
+        arguments |= {"turns": Turns(1, 1, threading.Event, shared=True), "request_timeout_s": 30}
         self.offload = Offload(app, **{**arguments, **options})
         self.environ = {
             "REQUEST_METHOD": "POST",
@@ -354,7 +354,7 @@ def test_a_request_that_waited_is_begun_where_its_client_has_waited_too() -> Non
 
 def test_a_request_whose_turn_does_not_come_in_time_is_answered_504_and_counted() -> None:
     refused: list[Refusal] = []
-    turns = Turns(1, threading.Event, shared=True)
+    turns = Turns(1, 1, threading.Event, shared=True)
     assert turns.take("a busy one") is None
     environ = {"HTTP_X_REQUEST_TIMEOUT_MS": "10"}
     exchange = Exchange(untouched, turns=turns, on_refusal=refused.append, environ=environ)

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from tests.live.server import wait_until
+from tf_serving_flask_app.errors import Overloaded
 from tf_serving_flask_app.gunicorn.turns import Turn, Turns, kind_of
 
 DEADLINE_S = 10.0
 
 
-def turns(places: int, *, shared: bool = True) -> Turns:
-    return Turns(places, threading.Event, shared=shared)
+def turns(places: int, room: int = 1000, *, shared: bool = True) -> Turns:
+    return Turns(places, room, threading.Event, shared=shared)
 
 
 def take(turns: Turns, kind: str, times: int) -> list[Turn]:
@@ -51,6 +52,24 @@ def test_the_next_kind_finds_places_at_once_and_leaves_some_as_well() -> None:
 
     assert len(take(some, "also slow", 100)) == 94
     assert take(some, "fast", 1) == []
+
+
+def test_one_of_several_kinds_has_three_quarters_of_the_room_to_wait() -> None:
+    some = turns(1, room=8)
+    take(some, "slow", 1)
+    (first, *_) = take(some, "slow", 6)
+    with pytest.raises(Overloaded):
+        some.take("slow")
+    assert len(take(some, "fast", 1)) == 1
+    assert not some.wait(first, 0.0)
+
+    assert len(take(some, "slow", 1)) == 1
+
+
+def test_where_there_is_one_model_its_requests_wait_as_long_as_they_are_let_in() -> None:
+    some = turns(1, room=0, shared=False)
+
+    assert len(take(some, "", 3)) == 2
 
 
 def test_those_of_one_kind_work_in_the_order_of_their_arrival() -> None:

@@ -39,7 +39,7 @@ class RequestContext:
     route: str | None = None
     model_name: str | None = None
     model_version: str | None = None
-    client_gone: Callable[[], bool] = bool
+    client_gone: Callable[[], bool] = bool  # which gives False
     joined: int = 1
     stages: dict[str, int] = field(default_factory=dict)
 

@@ -153,12 +153,13 @@ def test_a_request_is_not_begun_whose_client_goes_while_it_waits_for_a_thread(se
     before = len(served.gone())
     running = [served.ask("single", x) for x in range(1, MOST + 1)]
     wait_until(lambda: len(served.seen("single")) == MOST, "call in each thread")
-    waiting = THREADS + QUEUE - MOST
-    clients = [served.connect("single", x) for x in range(101, 101 + waiting)]
+    clients = [served.connect("single", x) for x in range(101, 101 + QUEUE)]
     for client in clients[1:]:
         client.close()
     hasty = {"X-Request-Timeout-Ms": "20"}
     wait_until(lambda: served.ask("single", 200, **hasty).result().status_code == 503, "full queue")
+    served.open("joined")
+    assert served.ask("joined", 2).result().status_code == 200, "the other model's requests are let in"
     full = time.monotonic()
     wait_until(lambda: time.monotonic() > full + CLIENT_LOOK_S, "time to look")
     served.open("single")
@@ -167,9 +168,9 @@ def test_a_request_is_not_begun_whose_client_goes_while_it_waits_for_a_thread(se
 
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert [future.result().status_code for future in running] == [200] * MOST
-    wait_until(lambda: len(served.gone()) == before + waiting - 1, "line of each client that went")
+    wait_until(lambda: len(served.gone()) == before + QUEUE - 1, "line of each client that went")
     assert sorted(x for (x,) in served.seen("single")) == [*range(1, MOST + 1), 101]
-    assert served.samples("tfsf_http_requests_total", status="499", route="refused") == waiting - 1
+    assert served.samples("tfsf_http_requests_total", status="499", route="refused") == QUEUE - 1
 
 
 def test_a_request_out_of_time_is_answered_while_the_model_is_still_busy_and_never_computed(served: Served) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
 from tf_serving_flask_app.context import CLIENT_LOOK_S
-from tf_serving_flask_app.errors import ClientGone
+from tf_serving_flask_app.errors import ClientGone, Overloaded
 from tf_serving_flask_app.gunicorn.bodies import Bodies
 from tf_serving_flask_app.gunicorn.presence import has_gone
 from tf_serving_flask_app.gunicorn.refusal import CLIENT_CLOSED_REQUEST, Refusal
@@ -174,7 +174,10 @@ class Offload:
     def _answer_in_turn(self, environ: WSGIEnvironment, start_response: StartResponse, body: IO[bytes]) -> list[bytes]:
         environ["tf_serving.queued"] = time.perf_counter()
         kind = kind_of(environ) if self._turns.shared else ""
-        turn = self._turns.take(kind)
+        try:
+            turn = self._turns.take(kind)
+        except Overloaded:
+            return self._refuse(environ, start_response)
         if turn is not None and not self._turns.wait(turn, self._seconds_left(environ)):
             text = "The deadline passed while the request waited for a thread; allow more time or send fewer at once."
             return self._refuse(environ, start_response, HTTPStatus.GATEWAY_TIMEOUT, text)

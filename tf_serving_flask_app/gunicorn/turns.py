@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tf_serving_flask_app.errors import Overloaded
 from tf_serving_flask_app.gunicorn.native import Flag
 
 if TYPE_CHECKING:
@@ -44,32 +45,42 @@ class Turns:
 
     No kind may have more places than three times those that are free then. So requests that pile up for a slow model
     find an end at three quarters of all places, the next kind at three quarters of the rest, and one that comes now and
-    then finds a place at once. A place that is given back goes to the kind that has the fewest.
+    then finds a place at once. A place that is given back goes to the kind that has the fewest. The room to wait is
+    shared by the same rule.
     """
 
-    def __init__(self, places: int, flag: Callable[[], Flag], *, shared: bool) -> None:
+    def __init__(self, places: int, room: int, flag: Callable[[], Flag], *, shared: bool) -> None:
         """Lend places.
 
         Args:
             places: how many requests work at once.
+            room: how many may wait, to be shared; whoever lets requests in sees to it that there are no more.
             flag: makes what a request waits for.
             shared: whether one kind has to leave places to others.
         """
         self.shared = shared
         self._free = places
+        self._room = room
         self._flag = flag
         self._lock = threading.Lock()
         self._working: dict[str, int] = {}
         self._waiting: dict[str, deque[Turn]] = {}
 
     def take(self, kind: str) -> Turn | None:
-        """Take a place, or get in line for one: then it is ``wait`` that says when it is there."""
+        """Take a place, or get in line for one: then it is ``wait`` that says when it is there.
+
+        Raises:
+            Overloaded: too many of this kind wait already.
+        """
         with self._lock:
             if kind not in self._waiting and self._may_work(kind):
                 self._lend(kind)
                 return None
+            if self.shared and len(self._waiting.get(kind, ())) >= 3 * self._room:
+                raise Overloaded
             turn = Turn(kind, self._flag())
             self._waiting.setdefault(kind, deque()).append(turn)
+            self._room -= 1
             return turn
 
     def wait(self, turn: Turn, seconds: float) -> bool:
@@ -77,9 +88,7 @@ class Turns:
         turn.flag.wait(seconds)
         with self._lock:
             if not turn.has_come:
-                self._waiting[turn.kind].remove(turn)
-                if not self._waiting[turn.kind]:
-                    del self._waiting[turn.kind]
+                self._leave_line(turn)
             return turn.has_come
 
     def give_back(self, kind: str) -> None:
@@ -90,13 +99,18 @@ class Turns:
             if not self._working[kind]:
                 del self._working[kind]
             while self._waiting and (chosen := self._next()) is not None:
-                line = self._waiting[chosen]
-                turn = line.popleft()
-                if not line:
-                    del self._waiting[chosen]
+                turn = self._waiting[chosen][0]
+                self._leave_line(turn)
                 self._lend(chosen)
                 turn.has_come = True
                 turn.flag.set()
+
+    def _leave_line(self, turn: Turn) -> None:
+        self._room += 1
+        line = self._waiting[turn.kind]
+        line.remove(turn)
+        if not line:
+            del self._waiting[turn.kind]
 
     def _next(self) -> str | None:
         """The kind whose turn it is; None where all have to wait."""

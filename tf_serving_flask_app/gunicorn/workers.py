@@ -122,7 +122,7 @@ class ServingWorker(Worker):
             self.application.wsgi,
             run=run,
             run_operation=run_operation,
-            turns=Turns(self.cfg.threads, self.flag, shared=self.application.serves_several),
+            turns=Turns(self.cfg.threads, settings.max_queue, self.flag, shared=self.application.serves_several),
             request_timeout_s=settings.request_timeout_s,
             most_in_flight=self.cfg.threads + settings.max_queue,
             max_content_length=settings.max_content_length,
