@@ -64,7 +64,6 @@ class Exchange:
             "PATH_INFO": path,
             "QUERY_STRING": "",
             "REMOTE_ADDR": "192.0.2.1",
-            "gunicorn.socket": object(),
             "wsgi.early_hints": print,
             "wsgi.input": body or Trickle(b""),
             **environ_options,
@@ -76,7 +75,10 @@ class Exchange:
         self.status, self.headers = status, dict(headers)
 
     def run(self) -> bytes:
-        return b"".join(self.offload(self.environ, self.start_response))
+        client, server = socket.socketpair()
+        with client, server:
+            self.environ.setdefault("gunicorn.socket", server)
+            return b"".join(self.offload(self.environ, self.start_response))
 
 
 def announced(length: int) -> dict[str, str]:
@@ -280,7 +282,6 @@ def test_the_place_of_a_request_is_free_again_after_it_also_if_it_failed() -> No
 
     exchange = Exchange(app, most_in_flight=1)
     for _ in range(3):
-        exchange.environ["gunicorn.socket"] = object()
         with pytest.raises(ValueError, match="broken"):
             exchange.run()
 
@@ -344,10 +345,8 @@ def test_nobody_looks_for_the_client_of_a_request_that_did_not_wait() -> None:
 
 
 def test_a_request_that_waited_is_begun_where_its_client_has_waited_too() -> None:
-    client, server = socket.socketpair()
-    with client, server:
-        exchange = Exchange(echo, run=after_a_while, environ={"gunicorn.socket": server})
-        exchange.run()
+    exchange = Exchange(echo, run=after_a_while)
+    exchange.run()
 
     assert exchange.status == "200 OK"
 
