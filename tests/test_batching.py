@@ -275,14 +275,20 @@ def clients() -> Iterator[list[Client]]:
 
 
 def queue_up(pool: ThreadPoolExecutor, joined: Batcher, clients: list[Client]) -> list[Future[Tensors]]:
-    """Have clients send 1, 2, 3..., each when the one before it waits, and let all wait long enough to be looked at."""
+    """Have clients send 1, 2, 3..., each when the one before it waits."""
     futures = []
     for number, client in enumerate(clients, 1):
         before = waiting(joined)
         futures.append(pool.submit(joined.run, x(number), client.context))
         wait_until(lambda before=before: waiting(joined) == before + 1, "call in the queue")  # type: ignore[misc]
-    wait_until(lambda: time.monotonic() > max(call.due for call in joined._waiting), "time to look")
     return futures
+
+
+def hang_up(joined: Batcher, clients: list[Client]) -> None:
+    """Have clients leave, and let all calls wait until it is time to look whether theirs have."""
+    for client in clients:
+        client.leave()
+    wait_until(lambda: all(call.due < time.monotonic() for call in list(joined._waiting)), "time to look")
 
 
 def test_calls_whose_clients_have_gone_are_not_computed_and_end_with_the_call_before_them(
@@ -291,8 +297,7 @@ def test_calls_whose_clients_have_gone_are_not_computed_and_end_with_the_call_be
     joined = batcher(model)
     first = hold(pool, joined, model, x(0))
     futures = queue_up(pool, joined, clients)
-    for client in clients[1::2]:
-        client.leave()
+    hang_up(joined, clients[1::2])
     model.permit(1)
     first.result(DEADLINE_S)
     for gone in futures[1::2]:
@@ -311,8 +316,7 @@ def test_where_the_client_of_the_next_leader_has_gone_the_turn_goes_on(
     joined = batcher(model, max_batch_size=1)
     first = hold(pool, joined, model, x(0))
     futures = queue_up(pool, joined, clients)
-    for client in clients[:-1]:
-        client.leave()
+    hang_up(joined, clients[:-1])
     model.permit()
     first.result(DEADLINE_S)
 
@@ -329,8 +333,7 @@ def test_where_all_clients_have_gone_the_next_call_finds_the_model_free(
     joined = batcher(model)
     first = hold(pool, joined, model, x(0))
     futures = queue_up(pool, joined, clients)
-    for client in clients:
-        client.leave()
+    hang_up(joined, clients)
     model.permit()
     first.result(DEADLINE_S)
     for gone in futures:
@@ -347,7 +350,7 @@ def test_a_call_whose_client_goes_does_not_wait_for_the_model_to_be_free(
     joined = batcher(model)
     first = hold(pool, joined, model, x(0))
     (future,) = queue_up(pool, joined, clients[:1])
-    clients[0].leave()
+    hang_up(joined, clients[:1])
     with pytest.raises(ClientGone):
         future.result(DEADLINE_S)
     assert not first.done()
