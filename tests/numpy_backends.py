@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -121,6 +122,22 @@ class Gate(HalfPlusTwo):
         self.entered.release()
         if not self.opened.wait(10):
             raise BackendFailed("the test never opened the gate")
+        return super().run(signature, inputs)
+
+
+class FileGate(HalfPlusTwo):
+    """Waits, in each call, for a file ``open`` in its folder; there it writes down, in ``seen``, the x of each call."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec)
+        self.folder = spec.path
+
+    def run(self, signature: str, inputs: Tensors) -> Tensors:
+        if inputs["x"].any():
+            with (self.folder / "seen").open("a") as seen:
+                seen.write(json.dumps(inputs["x"].tolist()) + "\n")
+            while not (self.folder / "open").exists():
+                threading.Event().wait(0.002)
         return super().run(signature, inputs)
 
 

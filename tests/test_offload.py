@@ -5,14 +5,19 @@ from __future__ import annotations
 import io
 import json
 import logging
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
 
+from tests.live.server import wait_until
+from tf_serving_flask_app.context import CLIENT_LOOK_S
 from tf_serving_flask_app.gunicorn.offload import Answer, Offload
 from tf_serving_flask_app.gunicorn.refusal import Refusal
+from tf_serving_flask_app.gunicorn.turns import Turns
 
 MAX = 100
 
@@ -52,12 +57,13 @@ class Exchange:
     def __init__(self, app: Any, *, body: Trickle | None = None, path: str = "/", **options: Any) -> None:
         environ_options = options.pop("environ", {})
         arguments = {"run": direct, "run_operation": direct, "most_in_flight": 1, "max_content_length": MAX}
+        arguments |= {"turns": Turns(1, 1, threading.Event, shared=True), "request_timeout_s": 30}
         self.offload = Offload(app, **{**arguments, **options})
         self.environ = {
             "REQUEST_METHOD": "POST",
             "PATH_INFO": path,
+            "QUERY_STRING": "",
             "REMOTE_ADDR": "192.0.2.1",
-            "gunicorn.socket": object(),
             "wsgi.early_hints": print,
             "wsgi.input": body or Trickle(b""),
             **environ_options,
@@ -69,7 +75,10 @@ class Exchange:
         self.status, self.headers = status, dict(headers)
 
     def run(self) -> bytes:
-        return b"".join(self.offload(self.environ, self.start_response))
+        client, server = socket.socketpair()
+        with client, server:
+            self.environ.setdefault("gunicorn.socket", server)
+            return b"".join(self.offload(self.environ, self.start_response))
 
 
 def announced(length: int) -> dict[str, str]:
@@ -298,6 +307,63 @@ def test_a_request_waits_from_the_moment_when_its_body_is_complete() -> None:
     exchange.run()
 
     assert exchange.environ["tf_serving.received"] < body_complete[0] < exchange.environ["tf_serving.queued"]
+
+
+def after_a_while(work: Callable[[], Answer]) -> Answer:
+    """Run the work when it has waited so long for a thread that somebody looks whether the client is still there."""
+    began = time.perf_counter()
+    wait_until(lambda: time.perf_counter() - began > CLIENT_LOOK_S, "end of the wait")
+    return work()
+
+
+def untouched(_environ: Any, _start_response: Any) -> list[bytes]:
+    raise AssertionError("this request must not be begun")
+
+
+def test_a_request_whose_client_goes_while_it_waits_for_a_thread_is_not_begun() -> None:
+    client, server = socket.socketpair()
+    refused: list[Refusal] = []
+    with server:
+        client.close()
+        environ = {"gunicorn.socket": server, "HTTP_X_REQUEST_ID": "gone"}
+        exchange = Exchange(untouched, run=after_a_while, on_refusal=refused.append, environ=environ)
+        answer = json.loads(exchange.run())
+
+    assert [(each.status, each.request_id) for each in refused] == [(499, "gone")]
+    assert exchange.status == "499 Client Closed Request"
+    assert "keep the connection open" in answer["error"]
+
+
+def test_nobody_looks_for_the_client_of_a_request_that_did_not_wait() -> None:
+    client, server = socket.socketpair()
+    with server:
+        client.close()
+        exchange = Exchange(echo, environ={"gunicorn.socket": server})
+        exchange.run()
+
+    assert exchange.status == "200 OK"
+
+
+def test_a_request_that_waited_is_begun_where_its_client_has_waited_too() -> None:
+    exchange = Exchange(echo, run=after_a_while)
+    exchange.run()
+
+    assert exchange.status == "200 OK"
+
+
+def test_a_request_whose_turn_does_not_come_in_time_is_answered_504_and_counted() -> None:
+    refused: list[Refusal] = []
+    turns = Turns(1, 1, threading.Event, shared=True)
+    assert turns.take("a busy one") is None
+    environ = {"HTTP_X_REQUEST_TIMEOUT_MS": "10"}
+    exchange = Exchange(untouched, turns=turns, on_refusal=refused.append, environ=environ)
+    answer = json.loads(exchange.run())
+
+    assert exchange.status == "504 Gateway Timeout"
+    assert "waited for a thread" in answer["error"]
+    assert [each.status for each in refused] == [504]
+    turns.give_back("a busy one")
+    assert Exchange(echo, turns=turns).run() == b""
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])

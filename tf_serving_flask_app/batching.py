@@ -15,16 +15,19 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from threading import TIMEOUT_MAX, Condition, Lock
+from threading import Condition, Lock
 
 import numpy as np
 
-from tf_serving_flask_app.context import RequestContext
-from tf_serving_flask_app.errors import BackendFailed
+from tf_serving_flask_app.context import CLIENT_LOOK_S, RequestContext
+from tf_serving_flask_app.errors import BackendFailed, ClientGone, ServingError
 from tf_serving_flask_app.spec_parts import BatchingSpec
 from tf_serving_flask_app.tensors import Signature, Tensors
 
 logger = logging.getLogger(__name__)
+
+GONE_SEEN_S = 0.5
+"""How long a call stays in the queue after its client has gone, where the model takes longer for the call before it."""
 
 
 def can_batch(signature: Signature) -> bool:
@@ -48,6 +51,8 @@ class Call:
         inputs: the tensors.
         rows: their first dimension.
         kind: what calls that can be joined have in common: dtypes and the other dimensions.
+        context: the request's.
+        due: when to look whether its answer is still wanted, on the clock of ``time.monotonic()``, in seconds.
         news: of the batcher's lock.
         leads: it is this call's turn to run a batch, itself in it.
         over: there is an answer, or an error.
@@ -61,6 +66,8 @@ class Call:
     inputs: Tensors
     rows: int
     kind: object
+    context: RequestContext
+    due: float
     news: Condition
     leads: bool = False
     over: bool = False
@@ -69,6 +76,18 @@ class Call:
     began: int = 0
     took: int = 0
     joined: int = 1
+
+    def check_wanted(self) -> None:
+        """Raise if nobody waits for the answer any more; not to be asked again at once.
+
+        Raises:
+            DeadlineExceeded: it would come too late.
+            ClientGone: the client has closed its connection.
+        """
+        self.context.check_deadline("while the request waited for the model")
+        if self.context.client_gone():
+            raise ClientGone
+        self.due = min(time.monotonic() + CLIENT_LOOK_S, self.context.deadline)
 
 
 class Batcher:
@@ -99,11 +118,13 @@ class Batcher:
 
         Raises:
             DeadlineExceeded: before its turn came, or before the answer was there.
+            ClientGone: nobody waits for the answer any more, and its turn has not come.
             ServingError: what the model says to these inputs; those of others in the batch have no part in it.
         """
         context.check_deadline("before predict")
         arrived = time.perf_counter_ns()
-        call = Call(inputs, *_rows_and_kind(inputs), Condition(self._lock))
+        due = min(time.monotonic() + CLIENT_LOOK_S, context.deadline)
+        call = Call(inputs, *_rows_and_kind(inputs), context, due, Condition(self._lock))
         with self._lock:
             if self._free:
                 self._free -= 1
@@ -111,9 +132,12 @@ class Batcher:
             else:
                 self._waiting.append(call)
                 self._arrival.notify_all()
-                self._wait(call, context)
+                self._wait(call)
         if call.leads:
             self._lead(call)
+        if not call.began:
+            assert call.error is not None
+            raise call.error
         context.record("queue", call.began - arrived)
         context.record("predict", call.took)
         context.joined = call.joined
@@ -122,24 +146,31 @@ class Batcher:
         assert call.outputs is not None
         return call.outputs
 
-    def _wait(self, call: Call, context: RequestContext) -> None:
-        """Wait, with the lock, until a call leads or is over; one that is too late leaves the queue."""
+    def _wait(self, call: Call) -> None:
+        """Wait, with the lock, until a call leads or is over; one whose answer nobody waits for leaves the queue."""
         while not call.leads and not call.over:
-            left = context.deadline - time.monotonic()
-            if left <= 0:
-                if call in self._waiting:
-                    self._waiting.remove(call)
-                context.check_deadline("while the request waited for the model")
-            call.news.wait(min(left, TIMEOUT_MAX))
+            left = max(0.0, call.context.deadline - time.monotonic())
+            if call.news.wait(min(left, GONE_SEEN_S)):
+                continue
+            if call in self._waiting:
+                self._dismiss_if_unwanted(call)
+            elif not call.leads and not call.over:  # others run its batch
+                call.context.check_deadline("while the request waited for the model")
 
     def _lead(self, leader: Call) -> None:
         """Run a batch, then give the turn to who has waited longest."""
-        with self._lock:
-            if self._window_s:
-                self._arrival.wait_for(lambda: len(self._company(leader)) == self._max_rows, self._window_s)
-            batch = self._company(leader)
-            self._waiting = [call for call in self._waiting if call not in batch]
+        batch = [leader]
         try:
+            with self._lock:
+                if self._window_s:
+                    self._await_company(leader)
+                now = time.monotonic()
+                if leader.due <= now:
+                    leader.check_wanted()
+                for call in [call for call in self._waiting if call.due <= now]:
+                    self._dismiss_if_unwanted(call)
+                batch = self._company(leader)
+                self._waiting = [call for call in self._waiting if call not in batch]
             self._answer(batch)
         finally:
             with self._lock:
@@ -152,6 +183,20 @@ class Batcher:
                 for call in batch:
                     call.over = True
                     call.news.notify()
+
+    def _await_company(self, leader: Call) -> None:
+        """Wait for a full batch as long as the spec says, but not beyond the leader's deadline."""
+        left = max(0.0, leader.context.deadline - time.monotonic())
+        self._arrival.wait_for(lambda: len(self._company(leader)) == self._max_rows, min(self._window_s, left))
+
+    def _dismiss_if_unwanted(self, call: Call) -> None:
+        """Take a call whose answer nobody waits for out of the queue."""
+        try:
+            call.check_wanted()
+        except ServingError as error:
+            self._waiting.remove(call)
+            call.error, call.over = error, True
+            call.news.notify()
 
     def _company(self, leader: Call) -> list[Call]:
         """Who of those that wait can go with a call, itself first: as many as make a batch of a size in use."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from tf_serving_flask_app.errors import DeadlineExceeded
+
+CLIENT_LOOK_S = 0.02
+"""How long a request waits before somebody looks whether its client has gone, and how long until the next look."""
 
 
 @dataclass(slots=True)
@@ -22,6 +26,7 @@ class RequestContext:
         route: the pattern of the route that answers, such as ``/predict/{name}``; None before one is found.
         model_name: of the model that is to answer; None before it is found.
         model_version: of that model.
+        client_gone: tells whether the client has closed its connection; a system call.
         joined: how many requests the model call answered, this one among them.
         stages: nanoseconds spent in each stage (``decode``, ``predict``, ``postprocess``...).
     """
@@ -33,6 +38,7 @@ class RequestContext:
     route: str | None = None
     model_name: str | None = None
     model_version: str | None = None
+    client_gone: Callable[[], bool] = bool  # which gives False
     joined: int = 1
     stages: dict[str, int] = field(default_factory=dict)
 

@@ -15,6 +15,7 @@
     ├── Overloaded               too many requests wait already
     ├── NotReady                 the model is not loaded yet, or the server is stopping
     ├── DeadlineExceeded         the answer would come too late
+    ├── ClientGone               nobody waits for the answer any more
     ├── Unsupported              a protocol has this, but not here
     ├── RemoteFailed             the model server behind a model failed, or cannot be reached
     └── BackendFailed            the model, or a hook around it, failed on input that looked right
@@ -101,6 +102,16 @@ class NotReady(ServingError):
 
 class DeadlineExceeded(ServingError):
     """The request's deadline passed before its answer was there."""
+
+
+class ClientGone(ServingError):
+    """The client closed the connection, or its side of it, while its request waited to be begun."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The connection was closed from the client's side while the request waited, so it was not begun; keep the"
+            " connection open until the answer is there."
+        )
 
 
 class Unsupported(ServingError):

@@ -47,6 +47,11 @@ class ServedApplication:
         repository: Repository = self.wsgi.extensions["repository"]
         return repository
 
+    @property
+    def serves_several(self) -> bool:
+        """Whether there is more than one model."""
+        return len(self._repository.names()) > 1
+
     def count_refusal(self, method: str | None, status: int) -> None:
         """Count a request that was answered without the application."""
         metrics: Metrics = self.wsgi.extensions["metrics"]

@@ -20,6 +20,7 @@ class Bare:
     """The application, as the server takes it."""
 
     wsgi: Flask
+    serves_several: bool = False
 
     def count_refusal(self, method: str | None, status: int) -> None:
         """Nothing is counted."""

@@ -22,6 +22,7 @@ class Toy:
     """The application and a record of what its server told it."""
 
     wsgi: Flask
+    serves_several: bool = False
 
     def count_refusal(self, method: str | None, status: int) -> None:
         logging.info("refused %s %d", method, status)

@@ -15,6 +15,7 @@ from tf_serving_flask_app.apis.wire import json_response, request_context
 from tf_serving_flask_app.errors import (
     AccessDenied,
     BackendFailed,
+    ClientGone,
     DeadlineExceeded,
     InvalidInput,
     NotFound,
@@ -31,6 +32,7 @@ STATUS: Mapping[type[ServingError], int] = {
     InvalidInput: 400,
     AccessDenied: 403,
     NotFound: 404,
+    ClientGone: 499,
     BackendFailed: 500,
     Unsupported: 501,
     RemoteFailed: 502,

@@ -23,8 +23,8 @@ class Flag(Protocol):
     def set(self) -> object:
         """Wake who waits."""
 
-    def wait(self) -> object:
-        """Let other green threads run until it is set."""
+    def wait(self, timeout: float | None = None, /) -> object:
+        """Let other green threads run until it is set, or so many seconds are over."""
 
 
 class Hub(Protocol):

@@ -11,12 +11,18 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
+from tf_serving_flask_app.context import CLIENT_LOOK_S
+from tf_serving_flask_app.errors import ClientGone, Overloaded
 from tf_serving_flask_app.gunicorn.bodies import Bodies
+from tf_serving_flask_app.gunicorn.presence import has_gone
 from tf_serving_flask_app.gunicorn.refusal import CLIENT_CLOSED_REQUEST, Refusal
+from tf_serving_flask_app.gunicorn.turns import Turns, kind_of
+from tf_serving_flask_app.observability.access import positive_seconds
 
 if TYPE_CHECKING:
     from _typeshed import OptExcInfo
@@ -89,7 +95,9 @@ class Offload:
         *,
         run: Run,
         run_operation: Run,
+        turns: Turns,
         most_in_flight: int,
+        request_timeout_s: float,
         max_content_length: int,
         upload_folder: Path | None = None,
         on_refusal: Callable[[Refusal], None] = Refusal.log,
@@ -100,7 +108,9 @@ class Offload:
             app: called in a thread, with a request whose body is at hand.
             run: runs it there.
             run_operation: the same for ``OPERATIONS``, which must not wait behind model calls.
+            turns: says when a request may take a thread; not asked for ``OPERATIONS``.
             most_in_flight: more requests than these, waiting or running, are answered 503.
+            request_timeout_s: how long a request waits for a thread, if it asks for no shorter time.
             max_content_length: no more of a body than this is kept; it is the application that answers 413.
             upload_folder: where large bodies are spooled, in files without a name that vanish with the process.
             on_refusal: told of each request that is not handed to the application.
@@ -108,7 +118,9 @@ class Offload:
         self._app = app
         self._run = run
         self._run_operation = run_operation
+        self._turns = turns
         self._in_flight = InFlight(most_in_flight)
+        self._request_timeout_s = request_timeout_s
         self._max_content_length = max_content_length
         self._on_refusal = on_refusal
         self._bodies = Bodies(upload_folder)
@@ -117,7 +129,7 @@ class Offload:
         """Answer one request."""
         environ["tf_serving.received"] = time.perf_counter()
         # These write to the connection, which belongs to the server's thread.
-        environ.pop("gunicorn.socket", None)
+        environ["tf_serving.client_gone"] = partial(has_gone, environ.pop("gunicorn.socket"))
         environ.pop("wsgi.early_hints", None)
         if environ["PATH_INFO"] in OPERATIONS:
             with self._receive(environ) as body:
@@ -129,7 +141,7 @@ class Offload:
             if not self._in_flight.enter():
                 return self._refuse(environ, start_response)
             try:
-                return self._answer(environ, start_response, body, self._run)
+                return self._answer_in_turn(environ, start_response, body)
             finally:
                 self._in_flight.leave()
 
@@ -159,12 +171,36 @@ class Offload:
         body.seek(0)
         return body
 
+    def _answer_in_turn(self, environ: WSGIEnvironment, start_response: StartResponse, body: IO[bytes]) -> list[bytes]:
+        environ["tf_serving.queued"] = time.perf_counter()
+        kind = kind_of(environ) if self._turns.shared else ""
+        try:
+            turn = self._turns.take(kind)
+        except Overloaded:
+            return self._refuse(environ, start_response)
+        if turn is not None and not self._turns.wait(turn, self._seconds_left(environ)):
+            text = "The deadline passed while the request waited for a thread; allow more time or send fewer at once."
+            return self._refuse(environ, start_response, HTTPStatus.GATEWAY_TIMEOUT, text)
+        try:
+            return self._answer(environ, start_response, body, self._run)
+        finally:
+            self._turns.give_back(kind)
+
+    def _seconds_left(self, environ: WSGIEnvironment) -> float:
+        """How long a request can wait until it is too late."""
+        asked_s = positive_seconds(environ.get("HTTP_X_REQUEST_TIMEOUT_MS", ""))
+        spent_s: float = time.perf_counter() - environ["tf_serving.received"]
+        return max(0.0, min(self._request_timeout_s, asked_s, threading.TIMEOUT_MAX) - spent_s)
+
     def _answer(
         self, environ: WSGIEnvironment, start_response: StartResponse, body: IO[bytes], run: Run
     ) -> list[bytes]:
         environ["wsgi.input"] = body
-        environ["tf_serving.queued"] = time.perf_counter()
-        answer = run(lambda: self._call(environ))
+        environ.setdefault("tf_serving.queued", time.perf_counter())
+        try:
+            answer = run(lambda: self._call(environ))
+        except ClientGone as error:
+            return self._refuse(environ, start_response, CLIENT_CLOSED_REQUEST, str(error))
         headers = answer.headers
         if int(environ.get("CONTENT_LENGTH") or 0) > self._max_content_length:
             # The rest of the body is not worth reading only to use the connection again.
@@ -173,7 +209,14 @@ class Offload:
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [b"".join(answer.chunks)]
 
     def _call(self, environ: WSGIEnvironment) -> Answer:
-        """Run the application to the end of its answer, in a thread."""
+        """Run the application to the end of its answer, in a thread.
+
+        Raises:
+            ClientGone: it has not begun, as the client went away while its request waited for the thread.
+        """
+        waited_s = time.perf_counter() - environ["tf_serving.queued"]
+        if waited_s > CLIENT_LOOK_S and environ["tf_serving.client_gone"]():
+            raise ClientGone
         answer = Answer()
         try:
             chunks: Iterable[bytes] = self._app(environ, answer.start)
@@ -190,12 +233,14 @@ class Offload:
             raise AssertionError("the application did not call start_response")
         return answer
 
-    def _refuse(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
-        refusal = Refusal.of_environ(
-            environ,
-            HTTPStatus.SERVICE_UNAVAILABLE,
-            "Too many requests wait already; try again after the seconds that Retry-After names.",
-        )
+    def _refuse(
+        self,
+        environ: WSGIEnvironment,
+        start_response: StartResponse,
+        status: int = HTTPStatus.SERVICE_UNAVAILABLE,
+        text: str = "Too many requests wait already; try again after the seconds that Retry-After names.",
+    ) -> list[bytes]:
+        refusal = Refusal.of_environ(environ, status, text)
         self._on_refusal(refusal)
         start_response(refusal.status_line, refusal.headers)
         return [refusal.body]

@@ -22,7 +22,7 @@ class Refusal:
     """One request that the application does not get to see.
 
     Attributes:
-        status: of the answer; 499 where the client has gone and nothing is answered.
+        status: of the answer; 499 where the client has gone and nobody is likely to read one.
         message: for the client, one sentence that says what to change.
         method: as the client sent it, or None if it could not be read.
         path: the same, without the query, which may hold secrets.
@@ -73,6 +73,8 @@ class Refusal:
     @property
     def status_line(self) -> str:
         """Code and phrase, as WSGI wants them."""
+        if self.status == CLIENT_CLOSED_REQUEST:
+            return f"{self.status} Client Closed Request"
         return f"{self.status} {HTTPStatus(self.status).phrase}"
 
     @property

@@ -34,6 +34,10 @@ class Application(Protocol):
     def wsgi(self) -> WSGIApplication:
         """Answers requests, in several threads at once."""
 
+    @property
+    def serves_several(self) -> bool:
+        """Whether requests are for several models: those for one must not keep those for others waiting."""
+
     def count_refusal(self, method: str | None, status: int) -> None:
         """A request was answered, or given up, without the application; ``method`` is None if it could not be read."""
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import selectors
-import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -15,7 +13,7 @@ from gunicorn import util
 from gunicorn.workers import gthread
 
 from tf_serving_flask_app.gunicorn.balance import STEP_S, TICK_S
-from tf_serving_flask_app.gunicorn.offload import Answer, Run
+from tf_serving_flask_app.gunicorn.offload import Run
 from tf_serving_flask_app.gunicorn.sync_worker import run_here
 from tf_serving_flask_app.gunicorn.workers import FIRST_BYTE_S, ServingWorker, has_arrived, linger
 
@@ -35,14 +33,8 @@ class ThreadWorker(ServingWorker, gthread.ThreadWorker):
         return ThreadPoolExecutor(min(most, self.worker_connections) + SPARE_THREADS, "request")
 
     def make_runs(self) -> tuple[Run, Run]:
-        """A request takes one of the ``cfg.threads`` places and runs where it is."""
-        places = threading.Semaphore(self.cfg.threads)
-
-        def run(work: Callable[[], Answer]) -> Answer:
-            with places:
-                return work()
-
-        return run, run_here
+        """A request runs in the thread that it has."""
+        return run_here, run_here
 
     def serve(self) -> None:
         """Serve; a signal wakes the poller also if another thread gets it."""

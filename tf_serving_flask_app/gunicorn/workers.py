@@ -7,6 +7,7 @@ import select
 import signal
 import ssl
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
@@ -18,8 +19,10 @@ from gunicorn.workers.base import Worker
 
 from tf_serving_flask_app.gunicorn.balance import Share
 from tf_serving_flask_app.gunicorn.boot import STOP_SIGNALS, BootFailure, BootReport, LoadingWatch
+from tf_serving_flask_app.gunicorn.native import Flag
 from tf_serving_flask_app.gunicorn.offload import OPERATIONS, Offload, Run
 from tf_serving_flask_app.gunicorn.refusal import Refusal
+from tf_serving_flask_app.gunicorn.turns import Turns
 from tf_serving_flask_app.observability.access import sane_request_id
 
 if TYPE_CHECKING:
@@ -119,6 +122,8 @@ class ServingWorker(Worker):
             self.application.wsgi,
             run=run,
             run_operation=run_operation,
+            turns=Turns(self.cfg.threads, settings.max_queue, self.flag, shared=self.application.serves_several),
+            request_timeout_s=settings.request_timeout_s,
             most_in_flight=self.cfg.threads + settings.max_queue,
             max_content_length=settings.max_content_length,
             upload_folder=settings.upload_folder,
@@ -135,6 +140,10 @@ class ServingWorker(Worker):
         meet requests that are under way, and not every client sends those again.
         """
         return float(self.cfg.keepalive) if self.report.is_replaced else IDLE_LINGER_S
+
+    def flag(self) -> Flag:
+        """Make something that a request can wait for."""
+        return threading.Event()
 
     def make_runs(self) -> tuple[Run, Run]:
         """Say where requests are worked on, and where those that must not wait behind them."""

@@ -54,7 +54,8 @@ class AccessLog:
     The context goes into ``environ["tf_serving.request"]`` and, while the application runs, ``current_request``.
     Where the server put the ``time.perf_counter()`` of the request's arrival into
     ``environ["tf_serving.received"]``, the duration and the deadline count from there; from
-    ``environ["tf_serving.queued"]`` on, where there is that, the request waited for a thread.
+    ``environ["tf_serving.queued"]`` on, where there is that, the request waited for a thread. A callable in
+    ``environ["tf_serving.client_gone"]`` tells whether the client has closed its connection.
 
     Args:
         app: the application; must run in one thread per request, as native threads do.
@@ -242,11 +243,12 @@ def request_path(environ: WSGIEnvironment) -> str:
 
 def _request_context(environ: WSGIEnvironment, received: float, timeout_s: float) -> RequestContext:
     if asked := environ.get("HTTP_X_REQUEST_TIMEOUT_MS"):
-        timeout_s = min(timeout_s, _positive_seconds(asked))
+        timeout_s = min(timeout_s, positive_seconds(asked))
     already_spent = time.perf_counter() - received
     context = RequestContext(
         request_id=sane_request_id(environ.get("HTTP_X_REQUEST_ID")),
         deadline=time.monotonic() - already_spent + timeout_s,
+        client_gone=environ.get("tf_serving.client_gone", bool),
     )
     if (sent := environ.get("HTTP_TRACEPARENT")) and (trace := _TRACEPARENT.fullmatch(sent)):
         context.trace_id = trace[1]
@@ -255,7 +257,7 @@ def _request_context(environ: WSGIEnvironment, received: float, timeout_s: float
     return context
 
 
-def _positive_seconds(milliseconds: str) -> float:
+def positive_seconds(milliseconds: str) -> float:
     """Return the header's value in seconds, infinity if there is no usable one."""
     try:
         seconds = float(milliseconds) / 1000
