@@ -28,7 +28,7 @@ from tf_serving_flask_app.apis.tfserving_values import (
 )
 from tf_serving_flask_app.errors import InvalidInput, ServingError, Unsupported
 from tf_serving_flask_app.json_arrays import JsonError, parse_json_prefix
-from tf_serving_flask_app.tensors import Array, Signature, TensorInfo, Tensors, array_to_json
+from tf_serving_flask_app.tensors import Array, Signature, TensorInfo, Tensors, array_to_json, dtype_name
 
 AnyRequest = TypeVar("AnyRequest", bound=Request)
 TakesPictures = Callable[[str], bool]
@@ -266,7 +266,7 @@ def columnar_answer(outputs: Tensors) -> dict[str, Any]:
 
 
 def _value(name: str, array: Array) -> Any:
-    if array.dtype.name not in TYPES:
+    if dtype_name(array.dtype) not in TYPES:
         raise InvalidInput(f"Failed to write JSON value for tensor type: {type_name(array.dtype)}")
     if array.dtype == object and name.endswith("_bytes"):
         return _as_base64(array.tolist())
