@@ -48,7 +48,7 @@ class Call:
         inputs: the tensors.
         rows: their first dimension.
         kind: what calls that can be joined have in common: dtypes and the other dimensions.
-        news: of the batcher's lock.
+        news: of the batcher's lock; only a call that has to wait has it.
         leads: it is this call's turn to run a batch, itself in it.
         over: there is an answer, or an error.
         outputs: its share of the answer.
@@ -61,7 +61,7 @@ class Call:
     inputs: Tensors
     rows: int
     kind: object
-    news: Condition
+    news: Condition | None = None
     leads: bool = False
     over: bool = False
     outputs: Tensors | None = None
@@ -69,6 +69,11 @@ class Call:
     began: int = 0
     took: int = 0
     joined: int = 1
+
+    def tell(self) -> None:
+        """Wake who waits for it; with the batcher's lock."""
+        if self.news is not None:
+            self.news.notify()
 
 
 class Batcher:
@@ -103,15 +108,16 @@ class Batcher:
         """
         context.check_deadline("before predict")
         arrived = time.perf_counter_ns()
-        call = Call(inputs, *_rows_and_kind(inputs), Condition(self._lock))
+        call = Call(inputs, *_rows_and_kind(inputs))
         with self._lock:
             if self._free:
                 self._free -= 1
                 call.leads = True
             else:
+                call.news = Condition(self._lock)
                 self._waiting.append(call)
                 self._arrival.notify_all()
-                self._wait(call, context)
+                self._wait(call, call.news, context)
         if call.leads:
             self._lead(call)
         context.record("queue", call.began - arrived)
@@ -122,7 +128,7 @@ class Batcher:
         assert call.outputs is not None
         return call.outputs
 
-    def _wait(self, call: Call, context: RequestContext) -> None:
+    def _wait(self, call: Call, news: Condition, context: RequestContext) -> None:
         """Wait, with the lock, until a call leads or is over; one that is too late leaves the queue."""
         while not call.leads and not call.over:
             left = context.deadline - time.monotonic()
@@ -130,7 +136,7 @@ class Batcher:
                 if call in self._waiting:
                     self._waiting.remove(call)
                 context.check_deadline("while the request waited for the model")
-            call.news.wait(min(left, TIMEOUT_MAX))
+            news.wait(min(left, TIMEOUT_MAX))
 
     def _lead(self, leader: Call) -> None:
         """Run a batch, then give the turn to who has waited longest."""
@@ -146,12 +152,12 @@ class Batcher:
                 if self._waiting:
                     successor = self._waiting.pop(0)
                     successor.leads = True
-                    successor.news.notify()
+                    successor.tell()
                 else:
                     self._free += 1
                 for call in batch:
                     call.over = True
-                    call.news.notify()
+                    call.tell()
 
     def _company(self, leader: Call) -> list[Call]:
         """Who of those that wait can go with a call, itself first: as many as make a batch of a size in use."""

@@ -154,7 +154,7 @@ def _rows(instances: Any, infos: Mapping[str, TensorInfo], takes_pictures: Takes
     columns: dict[str, Any] = {}
     if named and all(is_object(row) and row.keys() == infos.keys() for row in instances):
         columns = {name: [row[name] for row in instances] for name in infos}
-    elif not named and (isinstance(instances, np.ndarray) or not any(map(is_object, instances))):
+    elif not named and not _any_object(instances):
         columns = {next(iter(infos)): instances}
     taken = {name: _as_picture(column, infos[name], takes_pictures) for name, column in columns.items()}
     explain = partial(_check_rows, instances, {**infos, **taken}, named)
@@ -168,6 +168,11 @@ def _rows(instances: Any, infos: Mapping[str, TensorInfo], takes_pictures: Takes
             f" {{{','.join(sorted(missing))}}}."
         )
     return inputs
+
+
+def _any_object(rows: Any) -> bool:
+    """Tell whether one of several values is an object; most have none, so their types are looked at first."""
+    return isinstance(rows, list) and dict in set(map(type, rows)) and any(map(is_object, rows))
 
 
 def _as_picture(value: Any, info: TensorInfo, takes_pictures: TakesPictures) -> TensorInfo:
@@ -191,7 +196,7 @@ def _check_rows(instances: Any, infos: Mapping[str, TensorInfo], named: bool) ->
     def all_fit(rows: Any) -> bool:
         if not named:
             ((name, shape),) = shapes.items()
-            return (isinstance(rows, np.ndarray) or not any(map(is_object, rows))) and fits(rows, shape, infos[name])
+            return not _any_object(rows) and fits(rows, shape, infos[name])
         return all(is_object(row) and row.keys() == infos.keys() for row in rows) and all(
             fits([row[name] for row in rows], shapes.get(name, ()), info) for name, info in infos.items()
         )
