@@ -22,7 +22,7 @@ MAX_LINES = 300
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("",),
     ("errors", "number_lists"),
-    ("context", "imports", "cores", "memory", "chores", "json_arrays", "json_encoder", "shared_values"),
+    ("context", "imports", "cores", "memory", "chores", "json_arrays", "json_encoder", "ranking", "shared_values"),
     ("metrics",),
     ("settings", "scaling", "placement", "image_formats"),
     ("images", "label_map"),

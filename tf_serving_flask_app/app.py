@@ -19,6 +19,7 @@ from tf_serving_flask_app.apis import (
     predict,
     tfserving,
 )
+from tf_serving_flask_app.apis.application import Application
 from tf_serving_flask_app.apis.errors import register_error_handlers
 from tf_serving_flask_app.apis.wire import ServingRequest
 from tf_serving_flask_app.metrics import Metrics
@@ -52,14 +53,17 @@ def create_app(
     Raises:
         ConfigurationError: a model cannot be served as its spec says.
     """
-    app = Flask(__name__, static_folder=None)
+    app = Application(__name__, static_folder=None)
     # Flask reads FLASK_DEBUG by itself; here it means something in development only.
     app.debug = settings.debug and settings.environment == "development"
-    app.config["MAX_CONTENT_LENGTH"] = int(settings.max_content_length)
-    # A form's text fields may hold whole tensors: the request's size bounds them already.
-    app.config["MAX_FORM_MEMORY_SIZE"] = int(settings.max_content_length)
-    upload_folder = str(settings.upload_folder) if settings.upload_folder else None
-    app.request_class = type("Request", (ServingRequest,), {"upload_folder": upload_folder})
+    limits = {
+        "upload_folder": str(settings.upload_folder) if settings.upload_folder else None,
+        # Not in Flask's configuration, which it looks up anew for each request.
+        "max_content_length": int(settings.max_content_length),
+        # A form's text fields may hold whole tensors: the request's size bounds them already.
+        "max_form_memory_size": int(settings.max_content_length),
+    }
+    app.request_class = type("Request", (ServingRequest,), limits)
 
     metrics = metrics or Metrics()
     app.extensions["metrics"] = metrics

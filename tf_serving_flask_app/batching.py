@@ -53,7 +53,7 @@ class Call:
         kind: what calls that can be joined have in common: dtypes and the other dimensions.
         context: the request's.
         due: when to look whether its answer is still wanted, on the clock of ``time.monotonic()``, in seconds.
-        news: of the batcher's lock.
+        news: of the batcher's lock; only a call that has to wait has it.
         leads: it is this call's turn to run a batch, itself in it.
         over: there is an answer, or an error.
         outputs: its share of the answer.
@@ -68,7 +68,7 @@ class Call:
     kind: object
     context: RequestContext
     due: float
-    news: Condition
+    news: Condition | None = None
     leads: bool = False
     over: bool = False
     outputs: Tensors | None = None
@@ -88,6 +88,11 @@ class Call:
         if self.context.client_gone():
             raise ClientGone
         self.due = min(time.monotonic() + CLIENT_LOOK_S, self.context.deadline)
+
+    def tell(self) -> None:
+        """Wake who waits for it; with the batcher's lock."""
+        if self.news is not None:
+            self.news.notify()
 
 
 class Batcher:
@@ -124,15 +129,16 @@ class Batcher:
         context.check_deadline("before predict")
         arrived = time.perf_counter_ns()
         due = min(time.monotonic() + CLIENT_LOOK_S, context.deadline)
-        call = Call(inputs, *_rows_and_kind(inputs), context, due, Condition(self._lock))
+        call = Call(inputs, *_rows_and_kind(inputs), context, due)
         with self._lock:
             if self._free:
                 self._free -= 1
                 call.leads = True
             else:
+                call.news = Condition(self._lock)
                 self._waiting.append(call)
                 self._arrival.notify_all()
-                self._wait(call)
+                self._wait(call, call.news)
         if call.leads:
             self._lead(call)
         if not call.began:
@@ -146,11 +152,11 @@ class Batcher:
         assert call.outputs is not None
         return call.outputs
 
-    def _wait(self, call: Call) -> None:
+    def _wait(self, call: Call, news: Condition) -> None:
         """Wait, with the lock, until a call leads or is over; one whose answer nobody waits for leaves the queue."""
         while not call.leads and not call.over:
             left = max(0.0, call.context.deadline - time.monotonic())
-            if call.news.wait(min(left, GONE_SEEN_S)):
+            if news.wait(min(left, GONE_SEEN_S)):
                 continue
             if call in self._waiting:
                 self._dismiss_if_unwanted(call)
@@ -177,12 +183,12 @@ class Batcher:
                 if self._waiting:
                     successor = self._waiting.pop(0)
                     successor.leads = True
-                    successor.news.notify()
+                    successor.tell()
                 else:
                     self._free += 1
                 for call in batch:
                     call.over = True
-                    call.news.notify()
+                    call.tell()
 
     def _await_company(self, leader: Call) -> None:
         """Wait for a full batch as long as the spec says, but not beyond the leader's deadline."""
@@ -196,7 +202,7 @@ class Batcher:
         except ServingError as error:
             self._waiting.remove(call)
             call.error, call.over = error, True
-            call.news.notify()
+            call.tell()
 
     def _company(self, leader: Call) -> list[Call]:
         """Who of those that wait can go with a call, itself first: as many as make a batch of a size in use."""

@@ -22,7 +22,9 @@ def encode_json(data: Any, *, non_finite: bool = False) -> bytes:
         non_finite: write ``NaN``, ``Infinity`` and ``-Infinity``, which JSON does not have but TensorFlow Serving
             reads and writes; else they are null.
     """
-    return orjson.dumps(_with_names(data) if non_finite else data, option=OPTIONS)
+    text = orjson.dumps(data, option=OPTIONS)
+    # The encoder has null for what is not finite, so that where there is none, nothing has to be looked for.
+    return orjson.dumps(_with_names(data), option=OPTIONS) if non_finite and b"null" in text else text
 
 
 def _with_names(value: Any) -> Any:

@@ -10,6 +10,7 @@ import math
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -27,6 +28,12 @@ PREDICT_METHOD = "tensorflow/serving/predict"
 CLASSIFY_METHOD = "tensorflow/serving/classify"
 REGRESS_METHOD = "tensorflow/serving/regress"
 """Names that SavedModels give to what their signatures are for."""
+
+
+@lru_cache(64)
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """``dtype.name``, which NumPy puts together anew each time."""
+    return dtype.name
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ class TensorInfo:
     @property
     def type_name(self) -> str:
         """The type as users name it: ``string`` for object arrays."""
-        return "string" if self.dtype == object else self.dtype.name
+        return "string" if self.dtype == object else dtype_name(self.dtype)
 
     @property
     def shape_text(self) -> str:
@@ -215,7 +222,7 @@ def array_to_json(array: Array) -> Any:
     """
     if array.dtype == object:
         return _encode_bytes(array.tolist())
-    if array.dtype.name == "bfloat16":
+    if dtype_name(array.dtype) == "bfloat16":
         array = array.astype(np.float32)
     if array.dtype.char in "qQ":  # C's long long, of which the encoder does not know single numbers
         array = array.view(array.dtype.name)

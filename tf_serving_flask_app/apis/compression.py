@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 
-from werkzeug.datastructures import Accept
+from werkzeug.http import parse_accept_header
 
 LEVEL = 1
 """The fastest: a model server's time is worth more than the last bytes."""
@@ -19,18 +19,20 @@ WINDOW_BITS = {"gzip": 31, "deflate": 15}
 """What zlib calls the formats; ``deflate`` is zlib's own (RFC 9110, 8.4.1.2)."""
 
 
-def compress(body: bytes, accepted: Accept) -> tuple[bytes, str | None]:
+def compress(body: bytes, accepted: str | None) -> tuple[bytes, str | None]:
     """Compress a body where the client accepts that and it is worth it.
 
     Args:
         body: of the answer.
-        accepted: the request's ``Accept-Encoding``.
+        accepted: the request's ``Accept-Encoding``, if it has one.
 
     Returns:
         the body, and its ``Content-Encoding`` if it has one now.
     """
-    coding = accepted.best_match(["identity", *WINDOW_BITS])
-    if coding not in WINDOW_BITS or len(body) < LEAST_BYTES:
+    if accepted is None or len(body) < LEAST_BYTES:
+        return body, None
+    coding = parse_accept_header(accepted).best_match(["identity", *WINDOW_BITS])
+    if coding not in WINDOW_BITS:
         return body, None
     sample = body[:SAMPLE_BYTES]
     if len(zlib.compress(sample, LEVEL)) > WORTH_IT * len(sample):

@@ -69,7 +69,7 @@ def register_error_handlers(app: Flask) -> None:
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
-        response = json_response({"error": _http_text(error, app)}, error.code or 500)
+        response = json_response({"error": _http_text(error)}, error.code or 500)
         if isinstance(error, MethodNotAllowed):
             response.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
         return response
@@ -91,7 +91,7 @@ def register_error_handlers(app: Flask) -> None:
         app.register_error_handler(Exception, internal_error)
 
 
-def _http_text(error: HTTPException, app: Flask) -> str:
+def _http_text(error: HTTPException) -> str:
     """Say what to change, where Werkzeug's own text only says what is wrong."""
     if isinstance(error, NoSuchPath):
         return f"There is nothing at {request.path}; GET / lists what is served."
@@ -99,5 +99,5 @@ def _http_text(error: HTTPException, app: Flask) -> str:
         methods = " or ".join(sorted(error.valid_methods or ()))
         return f"{request.method} does not go with {request.path}; use {methods}."
     if isinstance(error, RequestEntityTooLarge):
-        return f"The request is larger than the {app.config['MAX_CONTENT_LENGTH']} bytes that are taken; send less."
+        return f"The request is larger than the {request.max_content_length} bytes that are taken; send less."
     return error.description or error.name

@@ -74,8 +74,7 @@ def create_blueprint(repository: Repository, image_folder: Path) -> Blueprint:
         sent = read_picture(PictureForm)
         context = request_context()
         model = repository.find(sent.modelname, Classification, context=context)
-        predictions = model.classify(sent.file, context)
-        return json_response(classify_answer(predictions, model.model.spec.top_k))
+        return json_response(classify_answer(model.classify(sent.file, context, model.model.spec.top_k)))
 
     @blueprint.get("/classify")
     @documented(TO_PAGE)
@@ -102,11 +101,11 @@ def create_blueprint(repository: Repository, image_folder: Path) -> Blueprint:
     return blueprint
 
 
-def classify_answer(predictions: list[Prediction], top_k: int) -> dict[str, object]:
+def classify_answer(predictions: list[Prediction]) -> dict[str, object]:
     """Make `/classify`'s answer of the predictions, best first."""
     best = [
         {"class": prediction.index, "label": prediction.label, "confidence": prediction.confidence}
-        for prediction in predictions[:top_k]
+        for prediction in predictions
     ]
     first = predictions[0]
     return {"class": _name(first), "confidence": first.confidence, "predictions": best}

@@ -11,6 +11,7 @@ import numpy as np
 
 from tf_serving_flask_app.apis.open_inference_datatypes import datatype
 from tf_serving_flask_app.errors import InvalidInput
+from tf_serving_flask_app.ranking import ranked
 from tf_serving_flask_app.tasks.base import Task
 from tf_serving_flask_app.tensors import Array
 
@@ -38,9 +39,7 @@ def best_classes(scores: Array, count: int, output: str, task: Task) -> Array:
     if not scores.size:  # sorting takes memory for the other sizes, which may be anything
         return np.empty((*scores.shape[:1], min(count, math.prod(scores.shape[1:])))[: scores.ndim], dtype=object)
     rows = scores.reshape(len(scores), math.prod(scores.shape[1:])) if scores.ndim > 1 else scores.reshape(-1)
-    # Both turn the order around; -1 of an unsigned type would be its largest.
-    keys = ~rows if rows.dtype.kind in "iu" else -rows.astype(np.float64)
-    order = np.argsort(keys, axis=-1, kind="stable")[..., :count]
+    order = np.apply_along_axis(ranked, -1, rows, count)
     values = np.take_along_axis(rows, order, axis=-1)
     strings = np.empty(order.shape, dtype=object)
     for place, index in np.ndenumerate(order):

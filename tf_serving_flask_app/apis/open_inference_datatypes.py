@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_serving_flask_app.tensors import TensorInfo
+from tf_serving_flask_app.tensors import TensorInfo, dtype_name
 
 DATATYPES: Mapping[str, str] = {
     "bool": "BOOL",
@@ -36,12 +36,13 @@ BINARY_ONLY = frozenset({"FP16", "BF16"})
 
 def datatype(dtype: np.dtype[Any]) -> str:
     """Name a type; one that the protocol does not have, such as complex64, by NumPy's name in capitals."""
-    return DATATYPES.get(dtype.name, dtype.name.upper())
+    name = dtype_name(dtype)
+    return DATATYPES.get(name) or name.upper()
 
 
 def is_sendable(dtype: np.dtype[Any]) -> bool:
     """Tell whether the protocol has a form for values of a type."""
-    return dtype.name in DATATYPES
+    return dtype_name(dtype) in DATATYPES
 
 
 def wire_shape(info: TensorInfo) -> list[int]:

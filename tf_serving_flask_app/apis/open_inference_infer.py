@@ -49,7 +49,7 @@ def create_blueprint(repository: Repository) -> Blueprint:
         """
         context = request_context()
         task = find_task(repository, name, version, context)
-        as_json = request.accept_mimetypes.best == "application/json"
+        as_json = "json" in request.headers.get("Accept", "") and request.accept_mimetypes.best == "application/json"
         header = request.headers.get(JSON_LENGTH_HEADER)
         answer = answer_call(task, read_body(), header, context, raw_to_json=as_json)
         return response(answer)
@@ -92,7 +92,7 @@ def answer_call(
 
 def response(answer: Answer) -> Response:
     """Send an answer, compressed where the client accepts that and it is worth it."""
-    body, coding = compress(answer.body, request.accept_encodings)
+    body, coding = compress(answer.body, request.headers.get("Accept-Encoding"))
     mimetype = "application/json" if answer.json_length is None else "application/octet-stream"
     made = Response(body, mimetype=mimetype)
     if answer.json_length is not None:

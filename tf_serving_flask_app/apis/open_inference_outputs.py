@@ -11,11 +11,13 @@ import orjson
 from tf_serving_flask_app.apis.open_inference_binary import array_to_bytes
 from tf_serving_flask_app.apis.open_inference_classification import best_classes
 from tf_serving_flask_app.apis.open_inference_datatypes import BINARY_ONLY, datatype, is_sendable
-from tf_serving_flask_app.apis.open_inference_types import InferenceRequest, RequestOutput
+from tf_serving_flask_app.apis.open_inference_types import InferenceRequest, OutputParameters, RequestOutput
 from tf_serving_flask_app.apis.validation import shown
 from tf_serving_flask_app.errors import InvalidInput
 from tf_serving_flask_app.tasks.base import Task
 from tf_serving_flask_app.tensors import Array, Tensors, array_to_json
+
+AS_IT_IS = OutputParameters()
 
 
 @dataclass(frozen=True)
@@ -59,25 +61,21 @@ def write_answer(request: InferenceRequest, outputs: Tensors, task: Task) -> Ans
     """
     described = []
     tensors: list[bytearray | memoryview] = []
-    for wanted in request.outputs or [RequestOutput(name=name) for name in outputs]:
-        parameters = wanted.parameters
-        if wanted.name not in outputs:
-            raise InvalidInput(f"output {wanted.name!r} is not there for pictures: the postprocess hook leaves it out")
-        array = outputs[wanted.name]
+    wanted = {output.name: output.parameters for output in request.outputs} or dict.fromkeys(outputs, AS_IT_IS)
+    for name, parameters in wanted.items():
+        if name not in outputs:
+            raise InvalidInput(f"output {name!r} is not there for pictures: the postprocess hook leaves it out")
+        array = outputs[name]
         if parameters.classification:
-            array = best_classes(array, parameters.classification, wanted.name, task)
-        description: dict[str, Any] = {
-            "name": wanted.name,
-            "datatype": _datatype(array, wanted.name),
-            "shape": array.shape,
-        }
+            array = best_classes(array, parameters.classification, name, task)
+        description: dict[str, Any] = {"name": name, "datatype": _datatype(array, name), "shape": array.shape}
         in_binary = parameters.binary_data
         if request.parameters.binary_data_output if in_binary is None else in_binary:
             tensor = array_to_bytes(array)
             tensors.append(tensor)
             description["parameters"] = {"binary_data_size": len(tensor)}
         else:
-            description["data"] = _to_json(array, wanted.name)
+            description["data"] = _to_json(array, name)
         described.append(description)
     answer = {"model_name": task.model.name, "model_version": task.model.version, "outputs": described}
     if request.id is not None:

@@ -39,7 +39,8 @@ class _Record(BaseModel):
 
 
 class _Parameters(_Record):
-    model_config = ConfigDict(strict=True, extra="allow")
+    # Frozen ones serve as defaults as they are; others would be copied for each request.
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
 
 
 class InputParameters(_Parameters):

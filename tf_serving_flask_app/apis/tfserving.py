@@ -201,6 +201,8 @@ def create_blueprint(repository: Repository) -> Blueprint:
     @blueprint.before_request
     def path_as_sent() -> Response | None:
         """Take apart an encoded path before it is decoded: an encoded slash or colon separates nothing."""
+        if "%" not in request.environ.get("RAW_URI", "%"):
+            return None
         return every_other_path(rest="") if "%" in raw_path() else None
 
     for prefix in ("/v1", "/V1"):

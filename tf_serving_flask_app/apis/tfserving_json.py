@@ -28,7 +28,7 @@ from tf_serving_flask_app.apis.tfserving_values import (
 )
 from tf_serving_flask_app.errors import InvalidInput, ServingError, Unsupported
 from tf_serving_flask_app.json_arrays import JsonError, parse_json_prefix
-from tf_serving_flask_app.tensors import Array, Signature, TensorInfo, Tensors, array_to_json
+from tf_serving_flask_app.tensors import Array, Signature, TensorInfo, Tensors, array_to_json, dtype_name
 
 AnyRequest = TypeVar("AnyRequest", bound=Request)
 TakesPictures = Callable[[str], bool]
@@ -154,7 +154,7 @@ def _rows(instances: Any, infos: Mapping[str, TensorInfo], takes_pictures: Takes
     columns: dict[str, Any] = {}
     if named and all(is_object(row) and row.keys() == infos.keys() for row in instances):
         columns = {name: [row[name] for row in instances] for name in infos}
-    elif not named and (isinstance(instances, np.ndarray) or not any(map(is_object, instances))):
+    elif not named and not _any_object(instances):
         columns = {next(iter(infos)): instances}
     taken = {name: _as_picture(column, infos[name], takes_pictures) for name, column in columns.items()}
     explain = partial(_check_rows, instances, {**infos, **taken}, named)
@@ -168,6 +168,11 @@ def _rows(instances: Any, infos: Mapping[str, TensorInfo], takes_pictures: Takes
             f" {{{','.join(sorted(missing))}}}."
         )
     return inputs
+
+
+def _any_object(rows: Any) -> bool:
+    """Tell whether one of several values is an object; most have none, so their types are looked at first."""
+    return isinstance(rows, list) and dict in set(map(type, rows)) and any(map(is_object, rows))
 
 
 def _as_picture(value: Any, info: TensorInfo, takes_pictures: TakesPictures) -> TensorInfo:
@@ -191,7 +196,7 @@ def _check_rows(instances: Any, infos: Mapping[str, TensorInfo], named: bool) ->
     def all_fit(rows: Any) -> bool:
         if not named:
             ((name, shape),) = shapes.items()
-            return (isinstance(rows, np.ndarray) or not any(map(is_object, rows))) and fits(rows, shape, infos[name])
+            return not _any_object(rows) and fits(rows, shape, infos[name])
         return all(is_object(row) and row.keys() == infos.keys() for row in rows) and all(
             fits([row[name] for row in rows], shapes.get(name, ()), info) for name, info in infos.items()
         )
@@ -266,7 +271,7 @@ def columnar_answer(outputs: Tensors) -> dict[str, Any]:
 
 
 def _value(name: str, array: Array) -> Any:
-    if array.dtype.name not in TYPES:
+    if dtype_name(array.dtype) not in TYPES:
         raise InvalidInput(f"Failed to write JSON value for tensor type: {type_name(array.dtype)}")
     if array.dtype == object and name.endswith("_bytes"):
         return _as_base64(array.tolist())

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tf_serving_flask_app.errors import InvalidInput, Unsupported
-from tf_serving_flask_app.tensors import Array, TensorInfo, array_from_json, bytes_from_base64
+from tf_serving_flask_app.tensors import Array, TensorInfo, array_from_json, bytes_from_base64, dtype_name
 
 QUOTED_BYTES = 256
 """Of a client's JSON, in an error."""
@@ -64,14 +64,14 @@ def tensor_from_json(value: Any, info: TensorInfo, explain: Callable[[], object]
     except InvalidInput:
         explain()
         raise
-    if info.dtype.name not in TYPES or _loses_digits(value, array):
+    if dtype_name(info.dtype) not in TYPES or _loses_digits(value, array):
         explain()
     return array
 
 
 def _loses_digits(value: Any, array: Array) -> bool:
     """Tell whether a number of a value is beyond what TensorFlow Serving puts into a float type."""
-    bits = MANTISSA_BITS.get(array.dtype.name)
+    bits = MANTISSA_BITS.get(dtype_name(array.dtype))
     if bits is None or not array.size or np.abs(array).max() < 1 << bits:
         return False
     numbers = np.asarray(value)
@@ -84,7 +84,7 @@ def fits(values: Any, shape: tuple[int, ...], info: TensorInfo) -> bool:
         array = array_from_json(values, info)
     except InvalidInput:
         return False
-    return info.dtype.name in TYPES and array.shape == (len(values), *shape) and not _loses_digits(values, array)
+    return dtype_name(info.dtype) in TYPES and array.shape == (len(values), *shape) and not _loses_digits(values, array)
 
 
 def first_wrong(items: Any, all_fit: Callable[[Any], bool]) -> int:

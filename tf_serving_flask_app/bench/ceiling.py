@@ -124,7 +124,7 @@ def _call(task: Task, work: Work) -> Call:
     if tensors is not None:
         return lambda number, context: task.infer(tensors, context)
     if isinstance(task, Classification):
-        return lambda number, context: task.classify(pictures[number % len(pictures)], context)
+        return lambda number, context: task.classify(pictures[number % len(pictures)], context, task.model.spec.top_k)
     assert isinstance(task, Detector)
     return lambda number, context: task.detect(pictures[number % len(pictures)], context)
 

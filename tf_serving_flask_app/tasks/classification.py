@@ -10,6 +10,7 @@ import numpy as np
 from tf_serving_flask_app.context import RequestContext
 from tf_serving_flask_app.errors import BackendFailed, ConfigurationError
 from tf_serving_flask_app.model import Model
+from tf_serving_flask_app.ranking import ranked
 from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.tasks.picture import PictureTask, only_tensor
 from tf_serving_flask_app.tensors import Tensors
@@ -38,8 +39,13 @@ class Classification(PictureTask):
         """Classify a black picture; tells whether the labels suffice where the graph's shape does not."""
         self._check_labels(self.run_blank()[self._output.name].size)
 
-    def classify(self, picture: bytes, context: RequestContext) -> list[Prediction]:
-        """Classify an encoded picture; all classes, best first.
+    def classify(self, picture: bytes, context: RequestContext, most: int | None = None) -> list[Prediction]:
+        """Classify an encoded picture; the classes, best first.
+
+        Args:
+            picture: the encoded picture.
+            context: the request.
+            most: how many classes are wanted; None for all.
 
         Raises:
             InvalidImage: it cannot be decoded.
@@ -53,8 +59,7 @@ class Classification(PictureTask):
             scores = np.asarray(outputs[self._output.name]).reshape(-1)
             if scores.dtype.kind not in "iuf":  # bfloat16, which no JSON encoder knows
                 scores = scores.astype(np.float32)
-            order = np.argsort(-scores.astype(np.float64), kind="stable")  # -1 is 255 in uint8
-            return [Prediction(index, self.label(index), scores[index]) for index in order.tolist()]
+            return [Prediction(index, self.label(index), scores[index]) for index in ranked(scores, most).tolist()]
 
     def class_label(self, output: str, index: int) -> str | None:
         """Name a class, where the output is that of the scores."""

@@ -15,6 +15,7 @@ from tf_serving_flask_app.context import RequestContext
 from tf_serving_flask_app.errors import BackendFailed, ConfigurationError
 from tf_serving_flask_app.model import Model
 from tf_serving_flask_app.placement import place
+from tf_serving_flask_app.ranking import ranked
 from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.tasks.picture import PictureTask
 from tf_serving_flask_app.tensors import Array, TensorInfo
@@ -103,7 +104,7 @@ class Detector(PictureTask):
         with context.stage("postprocess"):
             boxes, scores, classes = self._read(outputs)
             shares = self._to_picture(boxes, size, (width, height))
-            order = np.argsort(-scores, kind="stable")
+            order = ranked(scores)
             if self._log_detections:
                 for index in order.tolist():
                     logger.info(
@@ -111,8 +112,7 @@ class Detector(PictureTask):
                     )
             return [
                 Detection(int(classes[index]), self.label(int(classes[index])), scores[index], tuple(shares[index]))
-                for index in order.tolist()
-                if scores[index] >= threshold
+                for index in order[scores[order] >= threshold].tolist()
             ]
 
     def _read(self, outputs: Mapping[str, Any]) -> tuple[Array, Array, Array]:
