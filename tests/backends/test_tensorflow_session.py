@@ -168,7 +168,7 @@ def test_the_graph_is_finished_and_does_not_grow(classifier: Any) -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_many_rounds_of_a_loop_are_no_burden_to_a_thread(models: Models, load: Load, threads: int) -> None:
     backend = load("saved_model", models.loops, session={"inter_op_threads": threads})
-    inputs = {"x": np.zeros(1, np.float32), "times": np.int32(20_000), "up": np.bool_(True)}
+    inputs = {"x": np.zeros(1, np.float32), "times": np.array(20_000, np.int32), "up": np.array(True)}
     with ThreadPoolExecutor(1) as pool:
         outputs = pool.submit(backend.run, "serving_default", inputs).result()
 
