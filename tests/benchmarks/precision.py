@@ -15,6 +15,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from tf_serving_flask_app.backends import saved_model
+from tf_serving_flask_app.backends.freeze import can_freeze
 from tf_serving_flask_app.bench.ceiling import Ceiling
 from tf_serving_flask_app.bench.helper import Helper
 from tf_serving_flask_app.bench.machine import this_machine
@@ -41,7 +42,7 @@ class AsItIs(saved_model.SavedModel):
     """A SavedModel that keeps its variables."""
 
     def __init__(self, spec: ModelSpec) -> None:
-        setattr(saved_model, saved_model.can_freeze.__name__, lambda graph_def, tensors: False)
+        setattr(saved_model, can_freeze.__name__, lambda graph_def, tensors: False)
         super().__init__(spec)
 
 

@@ -23,7 +23,9 @@ BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 XLA_CLUSTER = "_XlaRun"
 """The operation that runs what XLA compiled."""
 
-PLUMBING = frozenset({"_Arg", "_Retval", "Const", "Identity", "NoOp", "Placeholder", "ReadVariableOp", "VarHandleOp"})
+PLUMBING = frozenset(
+    {"_Arg", "_Retval", "Const", "Identity", "NoOp", "Placeholder", "ReadVariableOp", "VarHandleOp", "VariableV2"}
+)
 """Operations that no compiler would make faster."""
 
 TRIED_LENGTHS = (1, 64)
