@@ -32,7 +32,9 @@ def load_task(spec: ModelSpec, settings: Settings) -> Task:
     """
     began = time.perf_counter()
     spec = settle(spec, settings)
-    model = Model(spec, backend_class(spec.backend)(spec))
+    backend = backend_class(spec.backend)
+    backend.check_session(spec)
+    model = Model(spec, backend(spec))
     try:
         model.check_spec()
         task = task_class(spec.task)(model, settings)

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from tests.backends.keras_models import MATRIX, KerasModels
+from tf_serving_flask_app.backends.acceleration import BFLOAT16_FLAGS, CPUINFO, processor_flags
 from tf_serving_flask_app.backends.tensorflow_session import TensorFlowSession
 from tf_serving_flask_app.spec import ModelSpec
 
@@ -27,6 +29,11 @@ def make_spec(backend: str, path: Path, **fields: Any) -> ModelSpec:
     """Make a spec as a worker gets it: the path absolute, the number of threads settled."""
     session = {"intra_op_threads": 1, **fields.pop("session", {})}
     return ModelSpec.model_validate({"name": "m", "backend": backend, "path": path, "session": session, **fields})
+
+
+needs_bfloat16 = pytest.mark.skipif(
+    not processor_flags(CPUINFO) & BFLOAT16_FLAGS, reason="this processor cannot compute in bfloat16"
+)
 
 
 def softmax(x: np.ndarray) -> np.ndarray:
@@ -163,6 +170,44 @@ class Models(KerasModels):
         path = self._save(module, "vocabulary", serving_default=look_up)
         words.unlink()
         return path
+
+    @cached_property
+    def word_scores(self) -> Path:
+        """A table and a matrix: scores = softmax(row of a variable for each of the words ``a`` to ``d``)."""
+        import tensorflow as tf
+
+        module = tf.Module()
+        words = tf.constant(["a", "b", "c", "d"])
+        module.table = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(words, tf.range(4, dtype=tf.int64)), 0
+        )
+        module.matrix = tf.Variable(MATRIX)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "words")])  # type: ignore[untyped-decorator]
+        def score(words: Any) -> Any:
+            return {"scores": tf.nn.softmax(tf.one_hot(module.table.lookup(words), 4) @ module.matrix)}
+
+        return self._save(module, "word_scores", serving_default=score)
+
+    @cached_property
+    def boxes(self) -> Path:
+        """Indices ``y`` of the boxes that are kept of ``boxes`` [-1, 4]: shapes that depend on values, nothing else."""
+
+        def build(tf: Any) -> None:
+            boxes = tf.compat.v1.placeholder(tf.float32, [None, 4], "boxes")
+            tf.identity(tf.image.non_max_suppression(boxes, boxes[:, 0], 5), name="y")
+
+        return self._graph("boxes", build)
+
+    @cached_property
+    def encoded(self) -> Path:
+        """``y`` of an encoded picture ``jpeg``, which cannot be empty."""
+
+        def build(tf: Any) -> None:
+            pixels = tf.image.decode_jpeg(tf.compat.v1.placeholder(tf.string, [], "jpeg"))
+            tf.cast(pixels, tf.float32, name="y")
+
+        return self._graph("encoded", build)
 
     @cached_property
     def counter(self) -> Path:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.backends.models import Load, Models, make_spec, softmax
+from tests.backends.models import Load, Models, make_spec, needs_bfloat16, softmax
 from tf_serving_flask_app.backends import BACKENDS, backend_class
 from tf_serving_flask_app.backends.tensorflow_session import TensorFlowSession, one_line
 from tf_serving_flask_app.context import warm_context
@@ -93,14 +93,11 @@ def test_session_options_reach_tensorflow(classifier: Any) -> None:
     assert config.use_per_session_threads
 
 
+@needs_bfloat16
 def test_bfloat16_stays_near_float32_and_is_used(classifier: Any) -> None:
     scores = answer(classifier(session={"precision": "bfloat16"}))
     np.testing.assert_allclose(scores, softmax(X), atol=0.02)
     assert not np.array_equal(scores, answer(classifier()))
-
-
-def test_xla_answers_the_same(classifier: Any) -> None:
-    np.testing.assert_allclose(answer(classifier(session={"xla": True})), softmax(X), atol=1e-5)
 
 
 XLA = """
@@ -166,6 +163,16 @@ def test_the_graph_is_finished_and_does_not_grow(classifier: Any) -> None:
         answer(backend)
     assert len(graph_of(backend).get_operations()) == before
     assert graph_of(backend).finalized
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_many_rounds_of_a_loop_are_no_burden_to_a_thread(models: Models, load: Load, threads: int) -> None:
+    backend = load("saved_model", models.loops, session={"inter_op_threads": threads})
+    inputs = {"x": np.zeros(1, np.float32), "times": np.array(20_000, np.int32), "up": np.array(True)}
+    with ThreadPoolExecutor(1) as pool:
+        outputs = pool.submit(backend.run, "serving_default", inputs).result()
+
+    assert outputs["y"].tolist() == [1]
 
 
 def test_concurrent_calls_each_get_their_own_answer(classifier: Any) -> None:

@@ -283,8 +283,9 @@ def test_a_name_that_the_signature_lacks_is_refused(lite: TFLiteModels, refusal:
 
 @pytest.mark.parametrize("session", [{"precision": "bfloat16"}, {"xla": True}])
 def test_settings_of_tensorflow_sessions_are_refused(lite: TFLiteModels, session: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError, match="knows of `session` the key intra_op_threads only"):
-        TFLiteModel(make_spec("tflite", lite.path("classifier"), session=session))
+    (field,) = session
+    with pytest.raises(ConfigurationError, match=f"session.{field}: .* backend tflite does not; leave `{field}` out"):
+        TFLiteModel.check_session(make_spec("tflite", lite.path("classifier"), session=session))
 
 
 def test_without_the_runtime_the_line_that_installs_it_is_told(

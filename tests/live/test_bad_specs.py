@@ -36,6 +36,10 @@ TENSORFLOW_FAULTS = {
     "tensor that does not exist": (GOOD.replace("}\n", ', inputs: {image: "imgae:0"}}\n'), ["imgae:0", "image:0"]),
     "labels fewer than classes": (CLASSIFIER + "labels: [only, two]}\n", ["2 labels", "classes"]),
     "image size that contradicts the graph": (CLASSIFIER + "image: {width: 7}}\n", ["width", "7"]),
+    "bfloat16 where TensorFlow does not run the model": (
+        'models:\n  - {name: a, backend: "numpy_backends:HalfPlusTwo", path: ., session: {precision: bfloat16}}\n',
+        ["'a'", "session.precision", "leave `precision` out"],
+    ),
     "not a model": (GOOD.replace(str(SHAPES), "bad.spec"), ["bad.spec", "frozen graph"]),
 }
 

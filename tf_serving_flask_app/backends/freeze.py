@@ -68,6 +68,15 @@ def holds_state(graph_def: Any, names: Iterable[str]) -> bool:
     return any(_keeps_state(node, frozenset()) for node in [*nodes, *called])
 
 
+def functions_called(node: Any) -> set[str]:
+    """Name the functions that a node calls."""
+    return {
+        function.name
+        for value in node.attr.values()
+        for function in ([value.func] if value.HasField("func") else value.list.func)
+    }
+
+
 def _keeps_state(node: Any, folded: frozenset[str]) -> bool:
     """Tell whether a node holds or may change what outlives a call: a variable, a table, a queue, an iterator."""
     from tensorflow.python.framework import op_def_registry
@@ -97,15 +106,7 @@ def _needed_nodes(graph_def: Any, names: list[str]) -> tuple[list[Any], list[Any
     bodies = {function.signature.name: function.node_def for function in graph_def.library.function}
     found, called = list(needed.values()), set[str]()
     for node in found:
-        for name in _functions_called(node) - called:
+        for name in functions_called(node) - called:
             called.add(name)
             found.extend(bodies.get(name, []))
     return found[: len(needed)], found[len(needed) :]
-
-
-def _functions_called(node: Any) -> set[str]:
-    return {
-        function.name
-        for value in node.attr.values()
-        for function in ([value.func] if value.HasField("func") else value.list.func)
-    }

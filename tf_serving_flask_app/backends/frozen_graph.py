@@ -44,7 +44,9 @@ class FrozenGraph(TensorFlowSession):
             raise ConfigurationError(f"{spec.path}: the graph has no outputs; name some: `outputs: {{name: tensor}}`.")
         _check_complete(inputs, outputs, spec.path)
         session = tf.compat.v1.Session(graph=graph, config=session_config(spec.session))
-        self._start(session, {spec.signature: (inputs, outputs)}, version=1 if spec.version is None else spec.version)
+        self._start(
+            spec, session, {spec.signature: (inputs, outputs)}, version=1 if spec.version is None else spec.version
+        )
 
 
 def read_graph_def(path: Path) -> Any:

@@ -56,7 +56,7 @@ class KerasModel(TensorFlowSession):
         ]
         binding = (bind(spec.inputs, found[0], spec.path), bind(spec.outputs, found[1], spec.path))
         session = tf.compat.v1.Session(graph=graph, config=session_config(spec.session))
-        self._start(session, {spec.signature: binding}, version=1 if spec.version is None else spec.version)
+        self._start(spec, session, {spec.signature: binding}, version=1 if spec.version is None else spec.version)
 
 
 def load_keras_model(path: Path) -> Any:

@@ -62,7 +62,7 @@ class SavedModel(TensorFlowSession):
             inputs, outputs = bindings[spec.signature]
             bindings[spec.signature] = (bind(spec.inputs, inputs, folder), bind(spec.outputs, outputs, folder))
         methods = {name: signature.method_name for name, signature in signatures.items()}
-        self._start(session, bindings, version, methods)
+        self._start(spec, session, bindings, version, methods)
 
     @classmethod
     def versions(cls, path: Path) -> Mapping[int, Path]:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from threading import Lock
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from tf_serving_flask_app.backends.acceleration import check_graph, check_machine
 from tf_serving_flask_app.backends.base import Backend
 from tf_serving_flask_app.errors import BackendFailed, ConfigurationError, InvalidInput, Overloaded
+from tf_serving_flask_app.spec import ModelSpec
 from tf_serving_flask_app.spec_parts import SessionSpec, TensorSpec
 from tf_serving_flask_app.tensors import PREDICT_METHOD, Signature, TensorInfo, Tensors
 
@@ -25,6 +29,9 @@ NOISE = re.compile(r"^\d+ root error\(s\) found\.|^\s*\(\d+\) [A-Z_]+: |\{\{[^}]
 """What TensorFlow writes around its reasons: counts and kinds of errors, and names of the graph's nodes."""
 
 MAX_REASON = 500
+
+CALLERS_THREAD = -1
+"""What ``RunOptions.inter_op_thread_pool`` says for it, in TensorFlow's config.proto."""
 
 
 def import_tensorflow() -> Any:
@@ -41,7 +48,12 @@ def import_tensorflow() -> Any:
 
 
 def session_config(spec: SessionSpec) -> Any:
-    """Make the ``ConfigProto`` of one model: its own thread pools, so that models do not share settings."""
+    """Make the ``ConfigProto`` of one model: its own thread pools, so that models do not share settings.
+
+    Nothing else is set, in it or in oneDNN's environment: with InceptionV3 and MobileNet, no other rewrite, executor,
+    cache or allocator differed from TensorFlow's own choice by more than the same run once again did, and glibc kept
+    what a call frees, so that none met a page fault. ``tests/benchmarks/session.py`` measures it again.
+    """
     tf = import_tensorflow()
     config = tf.compat.v1.ConfigProto(
         intra_op_parallelism_threads=spec.intra_op_threads,
@@ -73,8 +85,14 @@ class TensorFlowSession(Backend):
         """Import TensorFlow: seconds and 200 MB that the workers then share (it starts no thread)."""
         import_tensorflow()
 
+    @classmethod
+    def check_session(cls, spec: ModelSpec) -> None:
+        """See ``Backend.check_session``; what depends on the graph is checked when it is loaded."""
+        check_machine(spec)
+
     def _start(
         self,
+        spec: ModelSpec,
         session: Any,
         bindings: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]],
         version: int,
@@ -83,10 +101,14 @@ class TensorFlowSession(Backend):
         """Take over a session.
 
         Args:
+            spec: the model's.
             session: an open ``tf.compat.v1.Session`` whose variables and tables are initialised.
             bindings: signature name -> (input name -> graph tensor, output name -> graph tensor).
             version: the model's version.
             methods: signature name -> what it is for, where the model says so; see ``Signature.method``.
+
+        Raises:
+            ConfigurationError: ``spec.session`` asks for what changes nothing in this graph; the session is closed.
         """
         self._session = session
         self.version = version
@@ -100,8 +122,20 @@ class TensorFlowSession(Backend):
             for name, (inputs, outputs) in sorted(bindings.items())
         }
         self._calls: dict[str, Callable[..., list[Any]] | None] = dict.fromkeys(bindings)
+        self._inline = spec.session.inter_op_threads == 1
+        # Calls of several threads would else share the processor and hold the memory of all their tensors at once.
+        self._turn: AbstractContextManager[object] = Lock() if self._inline else nullcontext()
         # A request must never add to the graph: that leaks memory and slows every later call.
         session.graph.finalize()
+        only = next(iter(self.signatures.values())) if len(self.signatures) == 1 else None
+        signature = self.signatures.get(spec.signature, only)
+        # A signature without inputs changes the model's state.
+        if (spec.session.xla or spec.session.precision != "float32") and signature is not None and signature.inputs:
+            try:
+                check_graph(spec, session, signature)
+            except ConfigurationError:
+                session.close()
+                raise
 
     def run(self, signature: str, inputs: Tensors) -> Tensors:
         """Run the graph once; see ``Backend.run``."""
@@ -111,8 +145,9 @@ class TensorFlowSession(Backend):
         call = self._calls[signature]
         try:
             if call is None:  # many models have signatures that nobody calls
-                call = self._calls[signature] = prepared_call(self._session, called)
-            values = call(*[inputs[name] for name in called.inputs])
+                call = self._calls[signature] = prepared_call(self._session, called, inline=self._inline)
+            with self._turn:
+                values = call(*[inputs[name] for name in called.inputs])
         except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as exc:
             raise InvalidInput(f"The model refuses this input: {one_line(exc)}") from exc
         except (ValueError, TypeError) as exc:
@@ -138,11 +173,17 @@ class TensorFlowSession(Backend):
         self._session.close()
 
 
-def prepared_call(session: Any, signature: Signature) -> Callable[..., list[Any]]:
+def prepared_call(session: Any, signature: Signature, *, inline: bool) -> Callable[..., list[Any]]:
     """Prepare a call that leaves the shapes of its inputs to the graph, as TensorFlow Serving does.
 
     ``Session.make_callable`` compares them with what the graph notes, in Python, which takes ten times as long as the
     call of a small model; TensorFlow's runtime does not.
+
+    Args:
+        session: the ``tf.compat.v1.Session``.
+        signature: what to call.
+        inline: run the operations in the thread that calls, one after the other; else in the session's threads. Handing
+            them over takes longer than a small model: 0.02 ms of 0.03 for y = x / 2 + 2; a large one does not notice.
     """
     from tensorflow.core.protobuf.config_pb2 import CallableOptions
 
@@ -150,7 +191,9 @@ def prepared_call(session: Any, signature: Signature) -> Callable[..., list[Any]
     wanted = [info.tensor for info in signature.outputs.values()]
     # The runtime takes each tensor once, and none that is given.
     fetches = [name for name in dict.fromkeys(wanted) if name not in feeds]
-    run = session._make_callable_from_options(CallableOptions(feed=feeds, fetch=fetches))
+    options = CallableOptions(feed=feeds, fetch=fetches)
+    options.run_options.inter_op_thread_pool = CALLERS_THREAD if inline else 0
+    run = session._make_callable_from_options(options)
 
     def call(*values: Any) -> list[Any]:
         found = {**dict(zip(feeds, values, strict=True)), **dict(zip(fetches, run(*values), strict=True))}

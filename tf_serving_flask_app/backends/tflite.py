@@ -43,11 +43,6 @@ class TFLiteModel(Backend):
 
     def __init__(self, spec: ModelSpec) -> None:
         """Load the model and prepare its tensors."""
-        if spec.session.precision != "float32" or spec.session.xla:
-            raise ConfigurationError(
-                f"model {spec.name!r}: backend tflite knows of `session` the key intra_op_threads only; leave out"
-                " precision and xla."
-            )
         if not spec.path.is_file():
             raise ConfigurationError(f"{spec.path}: a TensorFlow Lite model is one .tflite file.")
         self._interpreter = _load(spec)
