@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from tf_serving_flask_app.gunicorn.offload import Answer, Offload
+from tf_serving_flask_app.gunicorn.offload import Offload
 from tf_serving_flask_app.gunicorn.refusal import Refusal
 
 MAX = 100
 
 
-def direct(work: Callable[[], Answer]) -> Answer:
+def direct(work: Callable[[], list[bytes]]) -> list[bytes]:
     return work()
 
 
-def forbidden(_work: Callable[[], Answer]) -> Answer:
+def forbidden(_work: Callable[[], list[bytes]]) -> list[bytes]:
     raise AssertionError("this request has to go another way")
 
 

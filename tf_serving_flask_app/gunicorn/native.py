@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,35 +18,23 @@ from typing import Any, Generic, Protocol, TypeVar
 T = TypeVar("T")
 
 
-class Flag(Protocol):
-    """Something that one green thread waits for and another sets."""
+class Waiter(Protocol):
+    """A green thread that waits for a job."""
 
-    def set(self) -> object:
-        """Wake who waits."""
+    def notices(self, job: Job[Any]) -> bool:
+        """Tell, in the job's thread, whether the waiter sees by itself that the job is done, and in time."""
 
-    def wait(self) -> object:
-        """Let other green threads run until it is set."""
-
-
-class Hub(Protocol):
-    """What is needed of eventlet or gevent."""
-
-    def spawn(self, function: Callable[..., object], *args: Any) -> Any:
-        """Run a function in a green thread."""
-
-    def wait_readable(self, fd: int, seconds: float | None) -> bool:
-        """Let other green threads run until there is something to read; False if the time is over first."""
-
-    def flag(self) -> Flag:
-        """Make a flag that is not set."""
+    def wake(self, job: Job[Any]) -> None:
+        """Go on, in the hub's thread, if that job is still what the green thread waits for."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Job(Generic[T]):
     """A function on its way through a thread."""
 
     function: Callable[[], T]
-    done: Flag
+    waiter: Waiter
+    done: bool = False
     result: T | None = None
     error: BaseException | None = None
 
@@ -53,31 +42,31 @@ class Job(Generic[T]):
 class NativeThreads:
     """A fixed number of native threads."""
 
-    def __init__(self, hub: Hub, count: int, name: str) -> None:
+    def __init__(self, count: int, name: str) -> None:
         """Start the threads; only after the fork, as threads do not survive one."""
-        self._hub = hub
         self._waiting: SimpleQueue[Job[Any]] = SimpleQueue()
-        self._finished: SimpleQueue[Job[Any]] = SimpleQueue()
-        # The hub's flags can only be set in the hub's thread: a byte through a pipe wakes it up.
-        self._wake_up, self._tell = os.pipe()
-        os.set_blocking(self._wake_up, False)
+        self._finished: deque[Job[Any]] = deque()
+        # Green threads can only be woken in the hub's thread: a byte through a pipe tells it that there are some.
+        self.wake_up, self._tell = os.pipe()
+        self._told = False
+        os.set_blocking(self.wake_up, False)
         os.set_blocking(self._tell, False)
         for number in range(count):
             threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True).start()
-        hub.spawn(self._deliver)
 
-    def run(self, function: Callable[[], T]) -> T:
-        """Run a function in one of the threads; only the calling green thread waits.
-
-        Raises:
-            BaseException: whatever the function raised.
-        """
-        job = Job(function, self._hub.flag())
+    def start(self, function: Callable[[], T], waiter: Waiter) -> Job[T]:
+        """Run a function in one of the threads."""
+        job = Job(function, waiter)
         self._waiting.put(job)
-        job.done.wait()
-        if job.error is not None:
-            raise job.error
-        return job.result  # type: ignore[return-value]  # set when there is no error
+        return job
+
+    def deliver(self, _descriptor: int = 0) -> None:
+        """Wake whose functions have ended; to be called in the hub's thread when ``wake_up`` is readable."""
+        os.read(self.wake_up, 4096)
+        self._told = False  # before the jobs are taken: who adds one from now on tells it again
+        while self._finished:
+            job = self._finished.popleft()
+            job.waiter.wake(job)
 
     def _work(self) -> None:
         """One native thread's life."""
@@ -87,14 +76,11 @@ class NativeThreads:
                 job.result = job.function()
             except BaseException as error:  # noqa: BLE001  # raised again where the result is waited for
                 job.error = error
-            self._finished.put(job)
+            job.done = True
+            if not job.waiter.notices(job):
+                self._finished.append(job)
+                if not self._told:
+                    self._told = True
+                    with suppress(BlockingIOError):  # a full pipe wakes the hub as well as one more byte would
+                        os.write(self._tell, b"\0")
             del job  # else an idle thread keeps the last request's memory
-            with suppress(BlockingIOError):  # a full pipe wakes the hub as well as one more byte would
-                os.write(self._tell, b"\0")
-
-    def _deliver(self) -> None:
-        """One green thread's life: wakes the green threads whose functions have ended."""
-        while self._hub.wait_readable(self._wake_up, None):
-            os.read(self._wake_up, 4096)
-            while not self._finished.empty():
-                self._finished.get().done.set()

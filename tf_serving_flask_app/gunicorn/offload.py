@@ -10,16 +10,15 @@ import io
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
+from tf_serving_flask_app.gunicorn.answer import Answer
 from tf_serving_flask_app.gunicorn.bodies import Bodies
 from tf_serving_flask_app.gunicorn.refusal import CLIENT_CLOSED_REQUEST, Refusal
 
 if TYPE_CHECKING:
-    from _typeshed import OptExcInfo
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 OPERATIONS = frozenset({"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
@@ -29,28 +28,21 @@ OPERATIONS = frozenset({"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2
 class Run(Protocol):
     """Runs a function in a thread and returns, or raises, what it did."""
 
-    def __call__(self, work: Callable[[], Answer], /) -> Answer:
+    def __call__(self, work: Callable[[], list[bytes]], /) -> list[bytes]:
         """Wait for ``work``, without keeping other connections waiting."""
 
 
-@dataclass
-class Answer:
-    """What the application answered, collected: it is complete before the first byte is sent."""
+class Send(Protocol):
+    """Sends an answer, in the thread that it was made in."""
 
-    status: str = ""
-    headers: list[tuple[str, str]] = field(default_factory=list)
-    chunks: list[bytes] = field(default_factory=list)
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse, answer: Answer, /) -> list[bytes]:
+        """Send it, or as much as can be sent without waiting for the client; returns what is left."""
 
-    def start(
-        self, status: str, headers: list[tuple[str, str]], exc_info: OptExcInfo | None = None, /
-    ) -> Callable[[bytes], object]:
-        """WSGI's ``start_response``: as nothing is sent yet, an error can still replace the whole answer."""
-        if self.status and exc_info is None:
-            raise AssertionError("start_response was called twice without exc_info")
-        self.status = status
-        self.headers = list(headers)
-        self.chunks.clear()
-        return self.chunks.append
+
+def leave_to_the_server(environ: WSGIEnvironment, start_response: StartResponse, answer: Answer) -> list[bytes]:
+    """Send nothing: the server takes the body from the WSGI application and sends it."""
+    start_response(answer.status, answer.headers)
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [b"".join(answer.chunks)]
 
 
 class InFlight:
@@ -93,6 +85,7 @@ class Offload:
         max_content_length: int,
         upload_folder: Path | None = None,
         on_refusal: Callable[[Refusal], None] = Refusal.log,
+        send: Send = leave_to_the_server,
     ) -> None:
         """Wrap an application.
 
@@ -104,6 +97,7 @@ class Offload:
             max_content_length: no more of a body than this is kept; it is the application that answers 413.
             upload_folder: where large bodies are spooled, in files without a name that vanish with the process.
             on_refusal: told of each request that is not handed to the application.
+            send: what is done with an answer.
         """
         self._app = app
         self._run = run
@@ -111,6 +105,7 @@ class Offload:
         self._in_flight = InFlight(most_in_flight)
         self._max_content_length = max_content_length
         self._on_refusal = on_refusal
+        self._send = send
         self._bodies = Bodies(upload_folder)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
@@ -120,18 +115,18 @@ class Offload:
         environ.pop("gunicorn.socket", None)
         environ.pop("wsgi.early_hints", None)
         if environ["PATH_INFO"] in OPERATIONS:
-            with self._receive(environ) as body:
-                return self._answer(environ, start_response, body, self._run_operation)
+            environ["wsgi.input"] = self._receive(environ)
+            environ["tf_serving.queued"] = time.perf_counter()
+            return self._run_operation(lambda: self._answer(environ, start_response))
         # A slow upload takes no place, else a few slow clients could take all; but none is begun in vain.
         if self._in_flight.full:
             return self._refuse(environ, start_response)
-        with self._receive(environ) as body:
-            if not self._in_flight.enter():
-                return self._refuse(environ, start_response)
-            try:
-                return self._answer(environ, start_response, body, self._run)
-            finally:
-                self._in_flight.leave()
+        environ["wsgi.input"] = body = self._receive(environ)
+        if not self._in_flight.enter():
+            body.close()
+            return self._refuse(environ, start_response)
+        environ["tf_serving.queued"] = time.perf_counter()
+        return self._run(lambda: self._answer(environ, start_response, self._in_flight.leave))
 
     def _receive(self, environ: WSGIEnvironment) -> IO[bytes]:
         """Read the body to its end, or not at all, or one byte beyond the limit, so that the limit can be seen.
@@ -160,17 +155,18 @@ class Offload:
         return body
 
     def _answer(
-        self, environ: WSGIEnvironment, start_response: StartResponse, body: IO[bytes], run: Run
+        self, environ: WSGIEnvironment, start_response: StartResponse, leave: Callable[[], None] = lambda: None
     ) -> list[bytes]:
-        environ["wsgi.input"] = body
-        environ["tf_serving.queued"] = time.perf_counter()
-        answer = run(lambda: self._call(environ))
-        headers = answer.headers
+        """Let the application answer, and send it, in a thread."""
+        try:
+            with environ["wsgi.input"]:
+                answer = self._call(environ)
+        finally:
+            leave()
         if int(environ.get("CONTENT_LENGTH") or 0) > self._max_content_length:
             # The rest of the body is not worth reading only to use the connection again.
-            headers = [*headers, ("Connection", "close")]
-        start_response(answer.status, headers)
-        return [] if environ["REQUEST_METHOD"] == "HEAD" else [b"".join(answer.chunks)]
+            answer.headers.append(("Connection", "close"))
+        return self._send(environ, start_response, answer)
 
     def _call(self, environ: WSGIEnvironment) -> Answer:
         """Run the application to the end of its answer, in a thread."""
@@ -197,5 +193,4 @@ class Offload:
             "Too many requests wait already; try again after the seconds that Retry-After names.",
         )
         self._on_refusal(refusal)
-        start_response(refusal.status_line, refusal.headers)
-        return [refusal.body]
+        return self._send(environ, start_response, Answer(refusal.status_line, refusal.headers, [refusal.body]))

@@ -15,7 +15,7 @@ from gunicorn import util
 from gunicorn.workers import gthread
 
 from tf_serving_flask_app.gunicorn.balance import STEP_S, TICK_S
-from tf_serving_flask_app.gunicorn.offload import Answer, Run
+from tf_serving_flask_app.gunicorn.offload import Run
 from tf_serving_flask_app.gunicorn.sync_worker import run_here
 from tf_serving_flask_app.gunicorn.workers import FIRST_BYTE_S, ServingWorker, has_arrived, linger
 
@@ -38,7 +38,7 @@ class ThreadWorker(ServingWorker, gthread.ThreadWorker):
         """A request takes one of the ``cfg.threads`` places and runs where it is."""
         places = threading.Semaphore(self.cfg.threads)
 
-        def run(work: Callable[[], Answer]) -> Answer:
+        def run(work: Callable[[], list[bytes]]) -> list[bytes]:
             with places:
                 return work()
 
