@@ -51,8 +51,12 @@ class Answer:
         connection, response.sock = response.sock, pieces
         try:
             response.start_response(self.status, self.headers)
-            if self.chunks and response.req.method != "HEAD":
-                response.write(b"".join(self.chunks))
+            body = b"".join(self.chunks)
+            if response.chunked:  # gunicorn does not know that this is all
+                response.chunked, response.response_length = False, len(body)
+                response.headers.append(("Content-Length", str(len(body))))
+            if body and response.req.method != "HEAD":
+                response.write(body)
             response.close()
         except BaseException:
             response.headers_sent = False  # they are not: there can be another answer

@@ -7,11 +7,11 @@ import os
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
+from tf_serving_flask_app.gunicorn import quick_io
 from tf_serving_flask_app.gunicorn.native import Job, NativeThreads
+from tf_serving_flask_app.gunicorn.quick_io import Reader
 
 T = TypeVar("T")
-
-READ_SIZE = 1 << 16
 
 
 class Hub(Protocol):
@@ -34,8 +34,8 @@ class Connection:
     hub has nothing to do for an answer that was sent whole: what wakes the green thread is the client's next request.
     """
 
-    def __init__(self, hub: Hub, socket: Any) -> None:
-        """Make it for a green socket that no other green thread uses."""
+    def __init__(self, hub: Hub, socket: Any, reader: Reader) -> None:
+        """Make it for a green socket that no other green thread uses, and the reader of the hub's thread."""
         self.socket = socket
         self.green: Any = None
         self.idle = True
@@ -44,6 +44,7 @@ class Connection:
         """When an idle connection is closed, on the clock of ``time.monotonic()``."""
         self.descriptor: int = socket.fileno()
         self._hub = hub
+        self._reader = reader
         self._watcher: Any = None
         self._parked = False
         self._job: Job[Any] | None = None
@@ -67,7 +68,7 @@ class Connection:
         """Receive the first bytes of a request; none if the client has closed the connection."""
         while True:
             try:
-                return os.read(self.descriptor, READ_SIZE)
+                return self._reader.read(self.descriptor)
             except BlockingIOError:
                 self.wait_first()
 
@@ -78,8 +79,9 @@ class Connection:
     def send_now(self, pieces: list[bytes]) -> list[bytes]:
         """Send, from any thread, what the client takes at once; returns what is left."""
         for number, piece in enumerate(pieces):
+            write = quick_io.write if len(piece) <= quick_io.MOST else os.write
             try:
-                sent = os.write(self.descriptor, piece)
+                sent = write(self.descriptor, piece)
             except BlockingIOError:
                 sent = 0
             if sent < len(piece):

@@ -21,6 +21,7 @@ from tf_serving_flask_app.gunicorn.balance import STEP_S, TICK_S
 from tf_serving_flask_app.gunicorn.connection import Connection
 from tf_serving_flask_app.gunicorn.native import NativeThreads
 from tf_serving_flask_app.gunicorn.offload import Run
+from tf_serving_flask_app.gunicorn.quick_io import Reader
 from tf_serving_flask_app.gunicorn.workers import (
     CLIENT_TIMEOUT_S,
     FIRST_BYTE_S,
@@ -89,6 +90,7 @@ class HubWorker(ServingWorker, AsyncWorker):
     def make_runs(self) -> tuple[Run, Run]:
         """Requests run in native threads, ``cfg.threads`` at once."""
         self.connections: dict[Any, Connection] = {}
+        self.reader = Reader()
         self.tls = sock.ssl_context(self.cfg) if self.cfg.is_ssl else None
         return self._make_run(self.cfg.threads, "request"), self._make_run(OPERATION_THREADS, "operation")
 
@@ -158,7 +160,7 @@ class HubWorker(ServingWorker, AsyncWorker):
 
     def _accept_one(self, listener: Any, name: Any) -> None:
         client, address = listener.accept()
-        connection = Connection(self, self.green_socket(client))
+        connection = Connection(self, self.green_socket(client), self.reader)
         connection.green = self.spawn(self._serve_connection, connection, address, name)
         self.connections[connection.green] = connection
         self.share.opened(connection)
