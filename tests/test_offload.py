@@ -15,18 +15,19 @@ import pytest
 
 from tests.live.server import wait_until
 from tf_serving_flask_app.context import CLIENT_LOOK_S
-from tf_serving_flask_app.gunicorn.offload import Answer, Offload
+from tf_serving_flask_app.gunicorn.answer import Answer
+from tf_serving_flask_app.gunicorn.offload import Offload
 from tf_serving_flask_app.gunicorn.refusal import Refusal
 from tf_serving_flask_app.gunicorn.turns import Turns
 
 MAX = 100
 
 
-def direct(work: Callable[[], Answer]) -> Answer:
+def direct(work: Callable[[], list[bytes]]) -> list[bytes]:
     return work()
 
 
-def forbidden(_work: Callable[[], Answer]) -> Answer:
+def forbidden(_work: Callable[[], list[bytes]]) -> list[bytes]:
     raise AssertionError("this request has to go another way")
 
 

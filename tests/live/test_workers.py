@@ -43,6 +43,51 @@ def test_a_head_request_gets_the_headers_of_a_get(toy: LiveServer) -> None:
     assert body_of(answer) == b""
 
 
+def test_a_small_answer_is_one_packet(toy: LiveServer) -> None:
+    with connect(toy) as client:
+        client.sendall(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\ndata")
+
+        assert client.recv(65536).endswith(b"\r\n\r\ndata")
+
+
+def test_a_large_answer_reaches_a_client_that_takes_its_time_and_the_connection_stays(toy: LiveServer) -> None:
+    if "sync" in "".join(toy.lines[:3]):
+        pytest.skip("it closes the connection after each answer")
+    client = http.client.HTTPConnection(*address(toy), timeout=20)
+    client.request("GET", "/large")
+    assert toy.get("/pid").status_code == 200  # nobody waits for it meanwhile
+    answer = client.getresponse().read()
+    client.request("POST", "/echo", b"data")
+
+    assert answer == b"x" * len(answer)
+    assert len(answer) == 16 << 20
+    assert client.getresponse().read() == b"data"
+    client.close()
+
+
+def test_a_request_that_comes_while_the_last_is_worked_on_is_answered_after_it(toy: LiveServer) -> None:
+    if "sync" in "".join(toy.lines[:3]):
+        pytest.skip("it closes the connection after each answer")
+    with connect(toy) as client:
+        sleeping = Path(toy.main.environ()["TOY_STARTED"])
+        before = sleeping.stat().st_size if sleeping.exists() else 0
+        client.sendall(b"POST /sleep/0.2 HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_sleeping(toy, before + 1)
+        client.sendall(b"GET /pid HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        first, second = b"".join(iter(lambda: client.recv(65536), b"")).split(b"HTTP/1.1 200 OK")[1:]
+
+    assert body_of(first) == b"slept"
+    assert body_of(second).isdigit()
+
+
+def test_a_header_that_would_be_two_is_a_500_and_the_client_sees_none_of_it(toy: LiveServer) -> None:
+    answer = exchange(toy, b"GET /inject HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 500 ")
+    assert b"X-Two" not in answer
+    assert list(json.loads(body_of(answer))) == ["error"]
+
+
 def test_pipelined_requests_are_answered_in_order(toy: LiveServer) -> None:
     if "sync" in "".join(toy.lines[:3]):
         pytest.skip("it closes the connection after each answer")

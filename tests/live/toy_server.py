@@ -6,8 +6,10 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
@@ -15,6 +17,20 @@ from werkzeug.exceptions import HTTPException
 from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.gunicorn.server import serve
 from tf_serving_flask_app.settings import Settings
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+
+LARGE = 16 << 20
+"""Bytes of an answer that no socket's buffers hold."""
+
+
+class Injected(Response):
+    """An answer with a header that is two, past Flask's own check."""
+
+    def get_wsgi_response(self, environ: WSGIEnvironment) -> tuple[Iterable[bytes], str, list[tuple[str, str]]]:
+        return [b"body"], "200 OK", [("Content-Length", "4"), ("X-One", "1\r\nX-Two: 2")]
 
 
 @dataclass(frozen=True)
@@ -59,6 +75,14 @@ def make_app(settings: Settings) -> Flask:
     @app.get("/break")
     def break_down() -> str:
         raise SystemExit(7)
+
+    @app.get("/large")
+    def large() -> Response:
+        return Response(b"x" * LARGE, mimetype="application/octet-stream")
+
+    @app.get("/inject")
+    def inject() -> Response:
+        return Injected()
 
     @app.errorhandler(HTTPException)
     def as_json(error: HTTPException) -> tuple[Response, int]:

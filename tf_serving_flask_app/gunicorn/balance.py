@@ -119,29 +119,33 @@ class Share:
 
     def opened(self, connection: Hashable) -> None:
         """A connection was accepted."""
-        self._in_use[connection] = self._loads.clock()
-        self._publish()
+        with self._lock:
+            self._in_use[connection] = self._loads.clock()
+            self._publish()
 
     def begins(self, connection: Hashable) -> None:
         """A request comes in."""
-        before = self._in_use.get(connection)
-        if before != math.inf:
-            self._running += 1
-            self._in_use[connection] = math.inf
-        if before is None:
-            self._publish()
+        with self._lock:
+            before = self._in_use.get(connection)
+            if before != math.inf:
+                self._running += 1
+                self._in_use[connection] = math.inf
+            if before is None:
+                self._publish()
 
     def ends(self, connection: Hashable) -> None:
-        """No request is under way, the connection stays."""
-        if self._in_use.get(connection) == math.inf:
-            self._running -= 1
-            self._in_use[connection] = self._loads.clock()
+        """No request is under way, the connection stays; from any thread."""
+        with self._lock:
+            if self._in_use.get(connection) == math.inf:
+                self._running -= 1
+                self._in_use[connection] = self._loads.clock()
 
     def closed(self, connection: Hashable) -> None:
         """The connection is gone."""
-        if self._in_use.pop(connection, None) == math.inf:
-            self._running -= 1
-        self._publish()
+        with self._lock:
+            if self._in_use.pop(connection, None) == math.inf:
+                self._running -= 1
+            self._publish()
 
     def tick(self, *, accepts: bool) -> None:
         """Forget connections that are idle, show the others what is left, and see whether that is too much.
@@ -155,11 +159,11 @@ class Share:
         if now < self._next_tick:
             return
         self._next_tick = now + TICK_S
-        for connection in [each for each, used in self._in_use.items() if used < now - RECENT_S]:
-            del self._in_use[connection]
-        self._publish()
         self._loads.show(self._place, accepts=accepts)
         with self._lock:
+            for connection in [each for each, used in self._in_use.items() if used < now - RECENT_S]:
+                del self._in_use[connection]
+            self._publish()
             if now >= self._settled_at:
                 self.surplus = self._too_many()
 

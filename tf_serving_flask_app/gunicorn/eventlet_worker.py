@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import ssl
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from tf_serving_flask_app.gunicorn.hub_worker import HubWorker
-from tf_serving_flask_app.gunicorn.native import Flag
 
 with warnings.catch_warnings():
     # Every import of it announces that eventlet is only maintained now: known, and nothing a user can act on.
     warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
     import eventlet
-    from eventlet.event import Event
     from eventlet.green.ssl import GreenSSLSocket
     from eventlet.greenio import GreenSocket
-    from eventlet.hubs import notify_opened, trampoline
+    from eventlet.hubs import get_hub, notify_opened, trampoline
 
 # gunicorn forks with eventlet imported; there is no hub yet, which is what the warning is about.
 warnings.filterwarnings("ignore", message=r"Using fork\(\) is a bad idea", category=DeprecationWarning)
-
-
-class EventFlag(Event):
-    """eventlet's event under the names that other libraries use."""
-
-    def set(self) -> None:
-        """Wake who waits."""
-        self.send()
 
 
 class EventletWorker(HubWorker):
@@ -37,6 +28,10 @@ class EventletWorker(HubWorker):
         """Run a function in a green thread."""
         return eventlet.spawn_n(function, *args)
 
+    def current(self) -> Any:
+        """The green thread that calls this."""
+        return eventlet.getcurrent()
+
     def kill(self, green: Any) -> None:
         """End a green thread that waits."""
         eventlet.kill(green)
@@ -45,10 +40,18 @@ class EventletWorker(HubWorker):
         """Let other green threads run for so long."""
         eventlet.sleep(seconds)
 
-    def flag(self) -> Flag:
-        """Make a flag that green threads can wait for."""
-        flag: Flag = EventFlag()
-        return flag
+    def park(self) -> None:
+        """Let other green threads run until something switches to this one."""
+        get_hub().switch()
+
+    def watch(self, fd: int, callback: Callable[[int], None]) -> Any:
+        """Call back, outside of any green thread, whenever there is something to read; returns what ends it."""
+        hub = get_hub()
+        return hub.add(hub.READ, fd, callback, lambda *_error: None, lambda: None)
+
+    def unwatch(self, watcher: Any) -> None:
+        """End a watch."""
+        get_hub().remove(watcher)
 
     def wait_readable(self, fd: int, seconds: float | None) -> bool:
         """Let other green threads run until there is something to read; False if the time is over first."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from typing import Any
 
 import gevent
-import gevent.event
 import gevent.socket
 import gevent.ssl
 
 from tf_serving_flask_app.gunicorn.hub_worker import HubWorker
-from tf_serving_flask_app.gunicorn.native import Flag
+
+READABLE = 1
+"""The event of libev's that a watch is for."""
 
 
 class GeventWorker(HubWorker):
@@ -21,6 +23,10 @@ class GeventWorker(HubWorker):
         """Run a function in a green thread."""
         return gevent.spawn(function, *args)
 
+    def current(self) -> Any:
+        """The green thread that calls this."""
+        return gevent.getcurrent()
+
     def kill(self, green: Any) -> None:
         """End a green thread that waits."""
         green.kill()
@@ -29,10 +35,20 @@ class GeventWorker(HubWorker):
         """Let other green threads run for so long."""
         gevent.sleep(seconds)
 
-    def flag(self) -> Flag:
-        """Make a flag that green threads can wait for."""
-        flag: Flag = gevent.event.Event()
-        return flag
+    def park(self) -> None:
+        """Let other green threads run until something switches to this one."""
+        gevent.get_hub().switch()
+
+    def watch(self, fd: int, callback: Callable[[int], None]) -> Any:
+        """Call back, outside of any green thread, whenever there is something to read; returns what ends it."""
+        watcher = gevent.get_hub().loop.io(fd, READABLE)
+        watcher.start(callback, fd)
+        return watcher
+
+    def unwatch(self, watcher: Any) -> None:
+        """End a watch."""
+        watcher.stop()
+        watcher.close()
 
     def wait_readable(self, fd: int, seconds: float | None) -> bool:
         """Let other green threads run until there is something to read; False if the time is over first."""

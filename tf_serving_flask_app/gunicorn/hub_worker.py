@@ -10,16 +10,18 @@ import errno
 import os
 import ssl
 import time
-from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 from gunicorn import http, sock, util
 from gunicorn.workers.base_async import AsyncWorker
 
 from tf_serving_flask_app.gunicorn.balance import STEP_S, TICK_S
-from tf_serving_flask_app.gunicorn.native import Flag, NativeThreads
+from tf_serving_flask_app.gunicorn.connection import Connection
+from tf_serving_flask_app.gunicorn.native import Flag, HubCalls, NativeThreads
 from tf_serving_flask_app.gunicorn.offload import Run
+from tf_serving_flask_app.gunicorn.quick_io import Reader
 from tf_serving_flask_app.gunicorn.workers import (
     CLIENT_TIMEOUT_S,
     FIRST_BYTE_S,
@@ -32,17 +34,39 @@ from tf_serving_flask_app.gunicorn.workers import (
 HEADER_TIMEOUT_S = 20.0
 """How long the header of a request may take from its first byte on, the TLS handshake of a connection likewise."""
 
+END_OF_HEADER = b"\r\n\r\n"
+
 OPERATION_THREADS = 2
 """Threads for what must be answered while all others are busy."""
 
 
-@dataclass(eq=False)
-class Connection:
-    """One client's connection and the green thread that serves it."""
+class GreenFlag:
+    """What the green thread that made it waits for, until any thread sets it."""
 
-    descriptor: int
-    green: Any = None
-    idle: bool = True
+    def __init__(self, worker: HubWorker) -> None:
+        self._worker = worker
+        self._green = worker.current()
+        self._is_set = False
+        self._is_waited_for = False
+
+    def set(self) -> None:
+        """Wake the green thread; from any thread."""
+        self._is_set = True
+        self._worker.hub_calls.add(self._wake)
+
+    def wait(self, timeout: float | None = None, /) -> None:
+        """Let other green threads run until it is set, or so many seconds are over."""
+        self._is_waited_for = True
+        try:
+            with nullcontext() if timeout is None else self._worker.time_limit(timeout):
+                while not self._is_set:
+                    self._worker.park()
+        finally:
+            self._is_waited_for = False
+
+    def _wake(self) -> None:
+        if self._is_waited_for:
+            self._green.switch()
 
 
 class HubWorker(ServingWorker, AsyncWorker):
@@ -50,6 +74,10 @@ class HubWorker(ServingWorker, AsyncWorker):
 
     def spawn(self, function: Any, *args: Any) -> Any:
         """Run a function in a green thread."""
+        raise NotImplementedError
+
+    def current(self) -> Any:
+        """The green thread that calls this."""
         raise NotImplementedError
 
     def kill(self, green: Any) -> None:
@@ -60,8 +88,16 @@ class HubWorker(ServingWorker, AsyncWorker):
         """Let other green threads run for so long."""
         raise NotImplementedError
 
-    def flag(self) -> Flag:
-        """Make a flag that green threads can wait for."""
+    def park(self) -> None:
+        """Let other green threads run until something switches to this one."""
+        raise NotImplementedError
+
+    def watch(self, fd: int, callback: Callable[[int], None]) -> Any:
+        """Call back, outside of any green thread, whenever there is something to read; returns what ends it."""
+        raise NotImplementedError
+
+    def unwatch(self, watcher: Any) -> None:
+        """End a watch."""
         raise NotImplementedError
 
     def wait_readable(self, fd: int, seconds: float | None) -> bool:
@@ -82,17 +118,45 @@ class HubWorker(ServingWorker, AsyncWorker):
 
     def make_runs(self) -> tuple[Run, Run]:
         """Requests run in native threads, ``cfg.threads`` at once."""
-        requests = NativeThreads(self, self.cfg.threads, "request")
-        operations = NativeThreads(self, OPERATION_THREADS, "operation")
-        return requests.run, operations.run
+        self.connections: dict[Any, Connection] = {}
+        self.reader = Reader()
+        self.hub_calls = HubCalls()
+        self.watch(self.hub_calls.wake_up, self.hub_calls.make)
+        self.tls = sock.ssl_context(self.cfg) if self.cfg.is_ssl else None
+        return self._make_run(self.cfg.threads, "request"), self._make_run(OPERATION_THREADS, "operation")
+
+    def _make_run(self, count: int, name: str) -> Run:
+        threads = NativeThreads(self.hub_calls, count, name)
+
+        def run(work: Callable[[], list[bytes]]) -> list[bytes]:
+            return self.connections[self.current()].run(work, threads)
+
+        return run
+
+    def flag(self) -> Flag:
+        """Make something that the green thread which calls this can wait for."""
+        return GreenFlag(self)
+
+    def write(self, response: Any, pieces: list[bytes]) -> list[bytes]:
+        """Send an answer from the thread it was made in, as far as the client takes it at once."""
+        connection: Connection = response.sock
+        left = pieces if self.tls is not None else connection.send_now(pieces)
+        if not left and not response.should_close() and not response.req.unreader.buf.getbuffer().nbytes:
+            self._rests(connection, self.cfg.keepalive)
+        return left
+
+    def _rests(self, connection: Connection, seconds: float) -> None:
+        """Give a connection so long for its next request; from any thread."""
+        connection.deadline = time.monotonic() + seconds
+        connection.idle = True
+        self.share.ends(connection)
 
     def serve(self) -> None:
         """Accept and serve until told to stop, then finish what has been accepted."""
-        self.connections: set[Connection] = set()
-        self.tls = sock.ssl_context(self.cfg) if self.cfg.is_ssl else None
         acceptors = [self.spawn(self._accept, listener, listener.getsockname()) for listener in self.sockets]
         while self.alive and self.ppid == os.getppid():
             self.notify()
+            self._close_idle()
             self.share.tick(accepts=len(self.connections) < self.worker_connections)
             if self.wait_readable(self.PIPE[0], TICK_S):  # a signal came in
                 os.read(self.PIPE[0], 4096)
@@ -130,10 +194,10 @@ class HubWorker(ServingWorker, AsyncWorker):
 
     def _accept_one(self, listener: Any, name: Any) -> None:
         client, address = listener.accept()
-        connection = Connection(client.fileno())
-        self.connections.add(connection)
+        connection = Connection(self, self.green_socket(client), self.reader)
+        connection.green = self.spawn(self._serve_connection, connection, address, name)
+        self.connections[connection.green] = connection
         self.share.opened(connection)
-        connection.green = self.spawn(self._serve_connection, connection, self.green_socket(client), address, name)
 
     def _take_backlog(self) -> None:
         """Take what the kernel has accepted already, which else would be reset (gunicorn #3397), and stop listening."""
@@ -154,62 +218,76 @@ class HubWorker(ServingWorker, AsyncWorker):
                 self.log.warning("%d requests were cut off by --graceful-timeout.", len(self.connections))
                 return
             if now > idle_deadline:
-                for connection in [each for each in self.connections if each.idle]:
+                for connection in [each for each in self.connections.values() if each.idle]:
                     if not has_arrived(connection.descriptor):
                         self.kill(connection.green)
             self.notify()
             self.sleep(0.02)
 
-    def _serve_connection(self, connection: Connection, client: Any, address: Any, name: Any) -> None:
+    def _serve_connection(self, connection: Connection, address: Any, name: Any) -> None:
         """A green thread for each connection: answer its requests one after the other."""
         request = None
         try:
-            client.settimeout(CLIENT_TIMEOUT_S)
+            connection.settimeout(CLIENT_TIMEOUT_S)
             if self.tls is not None:
-                client = self.green_tls(client, self.tls)
-                if not self._shake_hands(client):
+                connection.socket = self.green_tls(connection.socket, self.tls)
+                if not self._shake_hands(connection):
                     return
-            parser = http.get_parser(self.cfg, client, address)
-            patience = FIRST_BYTE_S
+            self._rests(connection, FIRST_BYTE_S)
+            parser = http.get_parser(self.cfg, connection, address)
             proxy: dict[str, Any] = {}
-            while self._request_begins(connection, parser, client, patience):
+            while self._request_begins(connection, parser.unreader):
                 request = None
-                with self.time_limit(HEADER_TIMEOUT_S):
+                with self._header_limit(parser.unreader):
                     request = next(parser)
                 if request is None:
                     raise SlowHeader
                 proxy = request.proxy_protocol_info = request.proxy_protocol_info or proxy
                 try:
-                    self.handle_request(name, request, client, address)
+                    self.handle_request(name, request, connection, address)
                 except StopIteration:  # the answer said that it is the connection's last
-                    linger(request, client)
+                    linger(request, connection)
                     return
-                patience = self.cfg.keepalive
+                if not connection.idle:
+                    self._rests(connection, self.cfg.keepalive)
         except (StopIteration, OSError) as error:
             self.log.debug("A connection ended: %r", error)
         except Exception as error:  # noqa: BLE001  # a connection's fault is logged and answered, and goes no further
-            self.handle_error(request, client, address, error)
-            util.close_graceful(client)
+            self.handle_error(request, connection, address, error)
+            util.close_graceful(connection)
         finally:
-            self.connections.discard(connection)
+            del self.connections[connection.green]
             self.share.closed(connection)
-            util.close(client)
+            connection.close()
 
-    def _shake_hands(self, client: Any) -> bool:
+    def _shake_hands(self, connection: Connection) -> bool:
         """Make the TLS handshake, unless the client takes too long for it."""
         with self.time_limit(HEADER_TIMEOUT_S):
-            client.do_handshake()
+            connection.do_handshake()
             return True
         return False
 
-    def _request_begins(self, connection: Connection, parser: Any, client: Any, patience: float) -> bool:
-        """Wait for the first byte of the next request, unless it was read along with the last one."""
-        if not parser.unreader.buf.getbuffer().nbytes and not (self.tls is not None and client.pending()):
-            connection.idle = True
-            self.share.ends(connection)
-            begins = self.wait_readable(client.fileno(), patience)
-            connection.idle = False
-            if not begins:
-                return False
+    def _request_begins(self, connection: Connection, unreader: Any) -> bool:
+        """Wait for the first bytes of the next request, unless they were read along with the last one."""
+        if not unreader.buf.getbuffer().nbytes:
+            if self.tls is None:
+                data = connection.receive_first()
+                if not data:
+                    return False
+                unreader.unread(data)
+            elif not connection.pending():
+                connection.wait_first()
+        connection.idle = False
         self.share.begins(connection)
         return True
+
+    def _header_limit(self, unreader: Any) -> AbstractContextManager[object, bool | None]:
+        """Limit the time that the rest of a header may take, if there is a rest."""
+        return nullcontext() if END_OF_HEADER in unreader.buf.getvalue() else self.time_limit(HEADER_TIMEOUT_S)
+
+    def _close_idle(self) -> None:
+        """Close the connections that were given time for a request, and did not use it."""
+        now = time.monotonic()
+        for connection in [each for each in self.connections.values() if each.idle and each.deadline < now]:
+            if not has_arrived(connection.descriptor):
+                self.kill(connection.green)

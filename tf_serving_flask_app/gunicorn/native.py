@@ -1,4 +1,4 @@
-"""Native threads that green threads can wait for.
+"""Native threads, and what they need to have green threads wait for them.
 
 eventlet and gevent bring their own, but eventlet's is one pool for all, runs the function in the calling thread if
 anything is being imported at the moment, and never wakes a caller whose function raised SystemExit.
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -18,34 +20,59 @@ T = TypeVar("T")
 
 
 class Flag(Protocol):
-    """Something that one green thread waits for and another sets."""
+    """Something that one thread waits for and any other sets."""
 
     def set(self) -> object:
         """Wake who waits."""
 
     def wait(self, timeout: float | None = None, /) -> object:
-        """Let other green threads run until it is set, or so many seconds are over."""
+        """Wait until it is set, or so many seconds are over."""
 
 
-class Hub(Protocol):
-    """What is needed of eventlet or gevent."""
+class HubCalls:
+    """Calls that other threads want made in the hub's thread, the only one in which green threads can be woken."""
 
-    def spawn(self, function: Callable[..., object], *args: Any) -> Any:
-        """Run a function in a green thread."""
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[], object]] = deque()
+        # A byte through a pipe tells the hub that there are some.
+        self.wake_up, self._tell = os.pipe()
+        self._told = False
+        os.set_blocking(self.wake_up, False)
+        os.set_blocking(self._tell, False)
 
-    def wait_readable(self, fd: int, seconds: float | None) -> bool:
-        """Let other green threads run until there is something to read; False if the time is over first."""
+    def add(self, call: Callable[[], object]) -> None:
+        """Have a call made soon; from any thread."""
+        self._waiting.append(call)
+        if not self._told:
+            self._told = True
+            with suppress(BlockingIOError):  # a full pipe wakes the hub as well as one more byte would
+                os.write(self._tell, b"\0")
 
-    def flag(self) -> Flag:
-        """Make a flag that is not set."""
+    def make(self, _descriptor: int = 0) -> None:
+        """Make them; to be called in the hub's thread when ``wake_up`` is readable."""
+        os.read(self.wake_up, 4096)
+        self._told = False  # before the calls are taken: who adds one from now on tells it again
+        while self._waiting:
+            self._waiting.popleft()()
 
 
-@dataclass
+class Waiter(Protocol):
+    """A green thread that waits for a job."""
+
+    def notices(self, job: Job[Any]) -> bool:
+        """Tell, in the job's thread, whether the waiter sees by itself that the job is done, and in time."""
+
+    def wake(self, job: Job[Any]) -> None:
+        """Go on, in the hub's thread, if that job is still what the green thread waits for."""
+
+
+@dataclass(eq=False)
 class Job(Generic[T]):
     """A function on its way through a thread."""
 
     function: Callable[[], T]
-    done: Flag
+    waiter: Waiter
+    done: bool = False
     result: T | None = None
     error: BaseException | None = None
 
@@ -53,31 +80,18 @@ class Job(Generic[T]):
 class NativeThreads:
     """A fixed number of native threads."""
 
-    def __init__(self, hub: Hub, count: int, name: str) -> None:
+    def __init__(self, hub_calls: HubCalls, count: int, name: str) -> None:
         """Start the threads; only after the fork, as threads do not survive one."""
-        self._hub = hub
+        self._hub_calls = hub_calls
         self._waiting: SimpleQueue[Job[Any]] = SimpleQueue()
-        self._finished: SimpleQueue[Job[Any]] = SimpleQueue()
-        # The hub's flags can only be set in the hub's thread: a byte through a pipe wakes it up.
-        self._wake_up, self._tell = os.pipe()
-        os.set_blocking(self._wake_up, False)
-        os.set_blocking(self._tell, False)
         for number in range(count):
             threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True).start()
-        hub.spawn(self._deliver)
 
-    def run(self, function: Callable[[], T]) -> T:
-        """Run a function in one of the threads; only the calling green thread waits.
-
-        Raises:
-            BaseException: whatever the function raised.
-        """
-        job = Job(function, self._hub.flag())
+    def start(self, function: Callable[[], T], waiter: Waiter) -> Job[T]:
+        """Run a function in one of the threads."""
+        job = Job(function, waiter)
         self._waiting.put(job)
-        job.done.wait()
-        if job.error is not None:
-            raise job.error
-        return job.result  # type: ignore[return-value]  # set when there is no error
+        return job
 
     def _work(self) -> None:
         """One native thread's life."""
@@ -87,14 +101,7 @@ class NativeThreads:
                 job.result = job.function()
             except BaseException as error:  # noqa: BLE001  # raised again where the result is waited for
                 job.error = error
-            self._finished.put(job)
+            job.done = True
+            if not job.waiter.notices(job):
+                self._hub_calls.add(partial(job.waiter.wake, job))
             del job  # else an idle thread keeps the last request's memory
-            with suppress(BlockingIOError):  # a full pipe wakes the hub as well as one more byte would
-                os.write(self._tell, b"\0")
-
-    def _deliver(self) -> None:
-        """One green thread's life: wakes the green threads whose functions have ended."""
-        while self._hub.wait_readable(self._wake_up, None):
-            os.read(self._wake_up, 4096)
-            while not self._finished.empty():
-                self._finished.get().done.set()

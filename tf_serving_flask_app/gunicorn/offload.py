@@ -10,7 +10,6 @@ import io
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Protocol
 
 from tf_serving_flask_app.context import CLIENT_LOOK_S
 from tf_serving_flask_app.errors import ClientGone, Overloaded
+from tf_serving_flask_app.gunicorn.answer import Answer
 from tf_serving_flask_app.gunicorn.bodies import Bodies
 from tf_serving_flask_app.gunicorn.presence import has_gone
 from tf_serving_flask_app.gunicorn.refusal import CLIENT_CLOSED_REQUEST, Refusal
@@ -25,38 +25,34 @@ from tf_serving_flask_app.gunicorn.turns import Turns, kind_of
 from tf_serving_flask_app.observability.access import positive_seconds
 
 if TYPE_CHECKING:
-    from _typeshed import OptExcInfo
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 OPERATIONS = frozenset({"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 """Paths that are answered also when every thread is busy and the queue is full."""
 
 
+FULL = "Too many requests wait already; try again after the seconds that Retry-After names."
+LATE = "The deadline passed while the request waited for a thread; allow more time or send fewer at once."
+
+
 class Run(Protocol):
     """Runs a function in a thread and returns, or raises, what it did."""
 
-    def __call__(self, work: Callable[[], Answer], /) -> Answer:
+    def __call__(self, work: Callable[[], list[bytes]], /) -> list[bytes]:
         """Wait for ``work``, without keeping other connections waiting."""
 
 
-@dataclass
-class Answer:
-    """What the application answered, collected: it is complete before the first byte is sent."""
+class Send(Protocol):
+    """Sends an answer, in the thread that it was made in."""
 
-    status: str = ""
-    headers: list[tuple[str, str]] = field(default_factory=list)
-    chunks: list[bytes] = field(default_factory=list)
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse, answer: Answer, /) -> list[bytes]:
+        """Send it, or as much as can be sent without waiting for the client; returns what is left."""
 
-    def start(
-        self, status: str, headers: list[tuple[str, str]], exc_info: OptExcInfo | None = None, /
-    ) -> Callable[[bytes], object]:
-        """WSGI's ``start_response``: as nothing is sent yet, an error can still replace the whole answer."""
-        if self.status and exc_info is None:
-            raise AssertionError("start_response was called twice without exc_info")
-        self.status = status
-        self.headers = list(headers)
-        self.chunks.clear()
-        return self.chunks.append
+
+def leave_to_the_server(environ: WSGIEnvironment, start_response: StartResponse, answer: Answer) -> list[bytes]:
+    """Send nothing: the server takes the body from the WSGI application and sends it."""
+    start_response(answer.status, answer.headers)
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [b"".join(answer.chunks)]
 
 
 class InFlight:
@@ -101,6 +97,7 @@ class Offload:
         max_content_length: int,
         upload_folder: Path | None = None,
         on_refusal: Callable[[Refusal], None] = Refusal.log,
+        send: Send = leave_to_the_server,
     ) -> None:
         """Wrap an application.
 
@@ -114,6 +111,7 @@ class Offload:
             max_content_length: no more of a body than this is kept; it is the application that answers 413.
             upload_folder: where large bodies are spooled, in files without a name that vanish with the process.
             on_refusal: told of each request that is not handed to the application.
+            send: what is done with an answer.
         """
         self._app = app
         self._run = run
@@ -123,6 +121,7 @@ class Offload:
         self._request_timeout_s = request_timeout_s
         self._max_content_length = max_content_length
         self._on_refusal = on_refusal
+        self._send = send
         self._bodies = Bodies(upload_folder)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
@@ -132,18 +131,18 @@ class Offload:
         environ["tf_serving.client_gone"] = partial(has_gone, environ.pop("gunicorn.socket"))
         environ.pop("wsgi.early_hints", None)
         if environ["PATH_INFO"] in OPERATIONS:
-            with self._receive(environ) as body:
-                return self._answer(environ, start_response, body, self._run_operation)
+            environ["wsgi.input"] = self._receive(environ)
+            environ["tf_serving.queued"] = time.perf_counter()
+            return self._run_operation(lambda: self._answer(environ, start_response))
         # A slow upload takes no place, else a few slow clients could take all; but none is begun in vain.
         if self._in_flight.full:
             return self._refuse(environ, start_response)
-        with self._receive(environ) as body:
-            if not self._in_flight.enter():
-                return self._refuse(environ, start_response)
-            try:
-                return self._answer_in_turn(environ, start_response, body)
-            finally:
-                self._in_flight.leave()
+        environ["wsgi.input"] = body = self._receive(environ)
+        if not self._in_flight.enter():
+            body.close()
+            return self._refuse(environ, start_response)
+        environ["tf_serving.queued"] = time.perf_counter()
+        return self._answer_in_turn(environ, start_response)
 
     def _receive(self, environ: WSGIEnvironment) -> IO[bytes]:
         """Read the body to its end, or not at all, or one byte beyond the limit, so that the limit can be seen.
@@ -171,20 +170,26 @@ class Offload:
         body.seek(0)
         return body
 
-    def _answer_in_turn(self, environ: WSGIEnvironment, start_response: StartResponse, body: IO[bytes]) -> list[bytes]:
-        environ["tf_serving.queued"] = time.perf_counter()
+    def _answer_in_turn(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        """Answer a request that has come in, when it may take a thread."""
         kind = kind_of(environ) if self._turns.shared else ""
+        refused: tuple[int, str] | None = None
         try:
             turn = self._turns.take(kind)
+            if turn is not None and not self._turns.wait(turn, self._seconds_left(environ)):
+                refused = HTTPStatus.GATEWAY_TIMEOUT, LATE
         except Overloaded:
-            return self._refuse(environ, start_response)
-        if turn is not None and not self._turns.wait(turn, self._seconds_left(environ)):
-            text = "The deadline passed while the request waited for a thread; allow more time or send fewer at once."
-            return self._refuse(environ, start_response, HTTPStatus.GATEWAY_TIMEOUT, text)
-        try:
-            return self._answer(environ, start_response, body, self._run)
-        finally:
+            refused = HTTPStatus.SERVICE_UNAVAILABLE, FULL
+        if refused is not None:
+            environ["wsgi.input"].close()
+            self._in_flight.leave()
+            return self._refuse(environ, start_response, *refused)
+
+        def leave() -> None:
             self._turns.give_back(kind)
+            self._in_flight.leave()
+
+        return self._run(lambda: self._answer(environ, start_response, leave))
 
     def _seconds_left(self, environ: WSGIEnvironment) -> float:
         """How long a request can wait until it is too late."""
@@ -193,20 +198,20 @@ class Offload:
         return max(0.0, min(self._request_timeout_s, asked_s, threading.TIMEOUT_MAX) - spent_s)
 
     def _answer(
-        self, environ: WSGIEnvironment, start_response: StartResponse, body: IO[bytes], run: Run
+        self, environ: WSGIEnvironment, start_response: StartResponse, leave: Callable[[], None] = lambda: None
     ) -> list[bytes]:
-        environ["wsgi.input"] = body
-        environ.setdefault("tf_serving.queued", time.perf_counter())
+        """Let the application answer, and send it, in a thread."""
         try:
-            answer = run(lambda: self._call(environ))
+            with environ["wsgi.input"]:
+                answer = self._call(environ)
         except ClientGone as error:
             return self._refuse(environ, start_response, CLIENT_CLOSED_REQUEST, str(error))
-        headers = answer.headers
+        finally:
+            leave()
         if int(environ.get("CONTENT_LENGTH") or 0) > self._max_content_length:
             # The rest of the body is not worth reading only to use the connection again.
-            headers = [*headers, ("Connection", "close")]
-        start_response(answer.status, headers)
-        return [] if environ["REQUEST_METHOD"] == "HEAD" else [b"".join(answer.chunks)]
+            answer.headers.append(("Connection", "close"))
+        return self._send(environ, start_response, answer)
 
     def _call(self, environ: WSGIEnvironment) -> Answer:
         """Run the application to the end of its answer, in a thread.
@@ -238,9 +243,8 @@ class Offload:
         environ: WSGIEnvironment,
         start_response: StartResponse,
         status: int = HTTPStatus.SERVICE_UNAVAILABLE,
-        text: str = "Too many requests wait already; try again after the seconds that Retry-After names.",
+        text: str = FULL,
     ) -> list[bytes]:
         refusal = Refusal.of_environ(environ, status, text)
         self._on_refusal(refusal)
-        start_response(refusal.status_line, refusal.headers)
-        return [refusal.body]
+        return self._send(environ, start_response, Answer(refusal.status_line, refusal.headers, [refusal.body]))

@@ -10,7 +10,7 @@ from typing import Any
 
 from gunicorn.workers import sync
 
-from tf_serving_flask_app.gunicorn.offload import Answer, Run
+from tf_serving_flask_app.gunicorn.offload import Run
 from tf_serving_flask_app.gunicorn.workers import FIRST_BYTE_S, IDLE_LINGER_S, ServingWorker, linger
 
 
@@ -53,6 +53,6 @@ class SyncWorker(ServingWorker, sync.SyncWorker):
             listener.close()
 
 
-def run_here(work: Callable[[], Answer]) -> Answer:
+def run_here(work: Callable[[], list[bytes]]) -> list[bytes]:
     """Run a request in the calling thread."""
     return work()

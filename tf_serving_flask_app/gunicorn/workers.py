@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import select
 import signal
 import ssl
 import sys
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -17,16 +17,17 @@ from gunicorn import util
 from gunicorn.http import errors as http_errors
 from gunicorn.workers.base import Worker
 
+from tf_serving_flask_app.gunicorn.answer import Answer
 from tf_serving_flask_app.gunicorn.balance import Share
 from tf_serving_flask_app.gunicorn.boot import STOP_SIGNALS, BootFailure, BootReport, LoadingWatch
 from tf_serving_flask_app.gunicorn.native import Flag
-from tf_serving_flask_app.gunicorn.offload import OPERATIONS, Offload, Run
+from tf_serving_flask_app.gunicorn.offload import OPERATIONS, Offload, Run, leave_to_the_server
 from tf_serving_flask_app.gunicorn.refusal import Refusal
 from tf_serving_flask_app.gunicorn.turns import Turns
 from tf_serving_flask_app.observability.access import sane_request_id
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
     from tf_serving_flask_app.gunicorn.server import Application
 
@@ -83,6 +84,7 @@ class ServingWorker(Worker):
 
     alive: bool
     application: Application
+    cfg: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Called in the master, before the fork."""
@@ -92,6 +94,7 @@ class ServingWorker(Worker):
 
     def init_process(self) -> None:
         """Start the worker; a failure to load is handed to the master, which decides what it means."""
+        self.cfg = settled(self.cfg)
         try:
             super().init_process()
         except Exception as error:
@@ -118,7 +121,7 @@ class ServingWorker(Worker):
             self.application = self.app.wsgi()
         settings = self.app.settings
         run, run_operation = self.make_runs()
-        offload = Offload(
+        self.offload = Offload(
             self.application.wsgi,
             run=run,
             run_operation=run_operation,
@@ -128,8 +131,9 @@ class ServingWorker(Worker):
             max_content_length=settings.max_content_length,
             upload_folder=settings.upload_folder,
             on_refusal=self.report_refusal,
+            send=self.send,
         )
-        self.wsgi = self.closing(offload)
+        self.wsgi = self.answer
         self.report.ready()
 
     @property
@@ -149,26 +153,36 @@ class ServingWorker(Worker):
         """Say where requests are worked on, and where those that must not wait behind them."""
         raise NotImplementedError
 
-    def closing(self, app: WSGIApplication) -> WSGIApplication:
-        """Close a connection whose answer asks for it, or is given while the worker stops or has too many of them.
+    def answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        """Answer one request; the application as gunicorn sees it."""
+        response = start_response.__self__  # type: ignore[attr-defined]  # gunicorn's Response
+        response.sock.settimeout(CLIENT_TIMEOUT_S)
+        rest = self.offload(environ, start_response)
+        if not response.headers_sent:
+            return rest
+        for piece in rest:
+            response.sock.sendall(piece)
+        return []
 
-        gunicorn drops an application's ``Connection`` header, and looks whether the worker stops when a request
-        begins, which is too early for one that takes long.
+    def send(self, environ: WSGIEnvironment, start_response: StartResponse, answer: Answer) -> list[bytes]:
+        """Send an answer, and say whether the connection is closed after it.
+
+        It is where the answer asks for it, or is given while the worker stops or has too many connections. gunicorn
+        drops an application's ``Connection`` header, and looks whether the worker stops when a request begins, which
+        is too early for one that takes long.
         """
+        response = start_response.__self__  # type: ignore[attr-defined]  # gunicorn's Response
+        if answer.closes or not self.alive or self.gives_up(environ, response):
+            response.force_close()
+        if response.req.version >= (2, 0):
+            return leave_to_the_server(environ, start_response, answer)
+        return self.write(response, answer.encode(response))
 
-        def wrapped(environ: WSGIEnvironment, start_response: StartResponse) -> Any:
-            response = start_response.__self__  # type: ignore[attr-defined]  # gunicorn's Response
-
-            def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Callable[[bytes], object]:
-                asked = any(name.lower() == "connection" and value.lower() == "close" for name, value in headers)
-                if asked or not self.alive or self.gives_up(environ, response):
-                    response.force_close()
-                return start_response(status, headers, *exc_info)
-
-            response.sock.settimeout(CLIENT_TIMEOUT_S)
-            return app(environ, start)
-
-        return wrapped
+    def write(self, response: Any, pieces: list[bytes]) -> list[bytes]:
+        """Send a whole answer; returns what is left because a thread must not wait for the client."""
+        for piece in pieces:
+            response.sock.sendall(piece)
+        return []
 
     def gives_up(self, environ: WSGIEnvironment, response: Any) -> bool:
         """Tell whether a connection is to be closed after its answer because other workers have less to do.
@@ -227,6 +241,16 @@ class ServingWorker(Worker):
         """Log and count a request that the application does not get to see."""
         refusal.log()
         self.application.count_refusal(refusal.method, refusal.status)
+
+
+def settled(cfg: Any) -> Any:
+    """Copy gunicorn's configuration with each value as a plain attribute; a request looks at thirty of them.
+
+    gunicorn's own looks for the setting, and asks that, each time. A worker's configuration does not change.
+    """
+    made = copy.copy(cfg)
+    vars(made).update((name, setting.get()) for name, setting in cfg.settings.items())
+    return made
 
 
 def has_arrived(descriptor: int) -> bool:
