@@ -239,10 +239,11 @@ def bench(as_json: bool, plot: Path | None, concurrency: tuple[int, ...], worker
 @_one_line_errors(2)
 def tune(spec: Path, write: str | None, as_json: bool, **plan: Any) -> None:
     """Find the settings that serve a model of SPEC best on this machine; --write puts them into SPEC.tuned.spec."""
+    from tf_serving_flask_app.bench.usage import age_s
     from tf_serving_flask_app.tune.command import Plan, copy_path, run_tune
 
     copy = None if write is None else Path(write) if write else copy_path(spec)
-    report = run_tune(Plan(spec, write=copy, **plan), os.environ)
+    report = run_tune(Plan(spec, write=copy, **plan), os.environ, age_s())
     click.echo(json.dumps(report.as_json(), indent=2) if as_json else report.as_text())
 
 

@@ -1,7 +1,7 @@
 """How far a candidate's answers are those of float32.
 
-Three kinds of answers are compared: of classifiers, label -> score; of detectors, the objects, best first, as
-``/detect`` answers them; of others, output name -> tensor.
+Three kinds of answers are compared: of classifiers, the scores of all classes; of detectors, the objects, best first,
+as ``/detect`` answers them; of others, output name -> tensor.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ import numpy as np
 
 from tf_serving_flask_app.tensors import Array, Tensors
 
-Scores = Mapping[str, float | None]
 Objects = Sequence[Mapping[str, Any]]
 
-ONE_LABEL_SHARE = 0.9
-"""Where float32 gives more of the pictures than this the same label, that label tells nothing of an answer."""
+ONE_CLASS_SHARE = 0.9
+"""Where float32 says the same class of more of the pictures than this, that class tells nothing of an answer."""
 
 SAME_BOX = 0.5
 """Boxes of the same object: this much of their union is common."""
@@ -30,7 +29,7 @@ class Agreement:
     """What was compared.
 
     Attributes:
-        share: 0..1. Of pictures, the share with the same best label, or the same best object. Of tensors, what is left
+        share: 0..1. Of pictures, the share with the same best class, or the same best object. Of tensors, what is left
             of 1 without ``difference``.
         difference: the largest, of scores; of tensors relative to the largest value of the output.
         of: how many answers.
@@ -43,19 +42,21 @@ class Agreement:
     note: str = ""
 
 
-def compare_labels(reference: Sequence[Scores], answers: Sequence[Scores]) -> Agreement:
-    """Compare classifications.
+def compare_scores(reference: Sequence[Array], answers: Sequence[Array]) -> Agreement:
+    """Compare classifications, of each picture the scores of all classes.
 
-    Where float32 itself gives nearly all pictures one label (a net with random weights does), the same label says
+    Where float32 itself names nearly all pictures alike (a net with random weights does), the same best class says
     little. Then an answer must also be nearer to float32's for its picture than to float32's for any other.
     """
-    names = sorted({name for scores in (*reference, *answers) for name in scores})
-    wanted, found = (_rows(all_scores, names) for all_scores in (reference, answers))
-    same = np.array([_best(ours) == _best(theirs) for ours, theirs in zip(reference, answers, strict=True)])
-    label, count = Counter(map(_best, reference)).most_common(1)[0]
+    wanted, found = (
+        np.stack([scores.reshape(-1) for scores in each]).astype(np.float64) for each in (reference, answers)
+    )
+    best = wanted.argmax(axis=1)
+    same = best == found.argmax(axis=1)
+    [(number, count)] = Counter(best.tolist()).most_common(1)
     note = ""
-    if count > ONE_LABEL_SHARE * len(reference):
-        note = f"float32 names {count} of {len(reference)} pictures {label}, so their scores must tell them apart too"
+    if count > ONE_CLASS_SHARE * len(best):
+        note = f"float32 says class {number} of {count} of {len(best)} pictures, so scores must tell them apart too"
         same &= _nearest(wanted, found)
     return Agreement(float(same.mean()), _largest(np.abs(found - wanted)), len(same), note)
 
@@ -85,22 +86,12 @@ def compare_tensors(reference: Sequence[Tensors], answers: Sequence[Tensors]) ->
             worst = max(worst, float(np.mean(wanted != found))) if wanted.size else worst
             continue
         wanted, found = wanted.astype(np.float64), found.astype(np.float64)
-        difference = np.where((wanted == found) | (np.isnan(wanted) & np.isnan(found)), 0, np.abs(found - wanted))
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            apart = np.abs(found - wanted)
+        difference = np.where((wanted == found) | (np.isnan(wanted) & np.isnan(found)), 0, apart)
         largest = np.abs(wanted[np.isfinite(wanted)]).max(initial=0.0)
         worst = max(worst, _largest(difference / (largest or 1.0)))
     return Agreement(max(0.0, 1 - worst), worst, len(reference))
-
-
-def _rows(all_scores: Sequence[Scores], names: Sequence[str]) -> Array:
-    """Scores [pictures, names]; one that is no number, or is missing, is nan."""
-    return np.array(
-        [[np.nan if (score := scores.get(name)) is None else score for name in names] for scores in all_scores]
-    )
-
-
-def _best(scores: Scores) -> str:
-    """The answer has them best first."""
-    return next(iter(scores), "")
 
 
 def _nearest(wanted: Array, found: Array) -> Array:

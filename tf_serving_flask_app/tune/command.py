@@ -70,14 +70,19 @@ def copy_path(spec: Path) -> Path:
     return spec.with_name(f"{spec.stem}.tuned.spec")
 
 
-def run_tune(plan: Plan, environ: Mapping[str, str]) -> Report:
+def run_tune(plan: Plan, environ: Mapping[str, str], spent_s: float = 0.0) -> Report:
     """Search within the budget, with a progress bar on stderr; however it ends, no process is left.
+
+    Args:
+        plan: what to tune.
+        environ: the servers' environment.
+        spent_s: of the budget, before this call.
 
     Raises:
         ConfigurationError: the settings as they are cannot be served or measured, or a file cannot be written; the
             text says why.
     """
-    budget = Budget(plan.budget - CLOSING_S)
+    budget = Budget(plan.budget - CLOSING_S - spent_s)
     model = find_model(plan.spec, plan.assets, plan.model)
     text = plan.spec.read_text(encoding="utf-8")
     number = [each.name for each in load_spec(plan.spec, plan.assets).models].index(model.name)
@@ -104,7 +109,7 @@ def run_tune(plan: Plan, environ: Mapping[str, str]) -> Report:
             number,
             plan.assets or plan.spec.resolve().parent,
             folder,
-            _servers_environ(plan.spec, folder, environ),
+            _servers_environ(plan.spec, environ),
             "multithreaded" if settings.mode == "multithreaded" else settings.worker_class,
         )
         prepared = prepare(
@@ -132,7 +137,7 @@ def run_tune(plan: Plan, environ: Mapping[str, str]) -> Report:
             "model": f"{model.name} ({model.backend})",
             "requests": prepared.what,
             "at once": plan.concurrency,
-            "budget": f"{plan.budget:g} s, of which {budget.spent:.0f} were used",
+            "budget": f"{plan.budget:g} s, of which {budget.spent + spent_s:.0f} were used",
             "results kept in": str(state.file),
         },
         space,
@@ -170,11 +175,10 @@ def _open_state(plan: Plan, model: str, settings: Settings, machine: Machine, en
     return State(plan.state or default_file(model, identity, environ), identity, fresh=plan.fresh)
 
 
-def _servers_environ(spec: Path, folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
-    """What all servers have: hooks are found though the specs lie in a folder of ours, which has the pictures too."""
+def _servers_environ(spec: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """What all servers have: hooks are found beside the spec, though what is served is a copy elsewhere."""
     packaged = package_environ(environ)
-    paths = os.pathsep.join([packaged["PYTHONPATH"], str(spec.resolve().parent)])
-    return {**packaged, "PYTHONPATH": paths, "IMAGE_FOLDER": str(folder)}
+    return {**packaged, "PYTHONPATH": os.pathsep.join([packaged["PYTHONPATH"], str(spec.resolve().parent)])}
 
 
 def _assets(plan: Plan) -> list[str]:

@@ -110,7 +110,8 @@ def prepare(
         raise ConfigurationError(f"With the settings as they are, requests fail: {failures}.\n{server.tail()}")
     count = min(MOST_QUESTIONS, max(LEAST_QUESTIONS, round(figures.rate * budget.seconds * ASK_SHARE)))
     if pictures:
-        questions = picture_questions(model, [file.read_bytes() for file in subject.pictures], count, site.folder)
+        given = [file.read_bytes() for file in subject.pictures]
+        questions = picture_questions(model, [output["name"] for output in metadata["outputs"]], given, count)
     else:
         questions = tensor_questions(model.name, metadata["inputs"], count)
     began = time.monotonic()

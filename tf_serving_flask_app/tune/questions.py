@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -24,7 +23,7 @@ from tf_serving_flask_app.bench.work import http_request, tensor_work
 from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.spec import ModelSpec
 from tf_serving_flask_app.tensors import TensorInfo, Tensors
-from tf_serving_flask_app.tune.agreement import Agreement, compare_labels, compare_objects, compare_tensors
+from tf_serving_flask_app.tune.agreement import Agreement, compare_objects, compare_scores, compare_tensors
 
 PICTURE_SIZE = (512, 384)
 """Of drawn pictures: enough for most models, and drawn in little time."""
@@ -76,30 +75,26 @@ class Questions:
         return None if any(each is None for each in answers) else answers
 
 
-def picture_questions(model: ModelSpec, given: Sequence[bytes], count: int, folder: Path) -> Questions:
+def picture_questions(model: ModelSpec, outputs: Sequence[str], given: Sequence[bytes], count: int) -> Questions:
     """Ask about pictures: given ones and parts of them, or drawn ones.
 
     Args:
         model: one for pictures.
+        outputs: names of its outputs.
         given: encoded.
         count: how many to ask about.
-        folder: to write them to; the server's IMAGE_FOLDER, as the route that answers all scores reads from it.
     """
     pictures = vary_pictures(given, max(count, len(given))) if given else draw_pictures(count, PICTURE_SIZE)
-    name = quote(model.name)
+    raw = {"Content-Type": "application/octet-stream"}
     if model.task == "detection":
-        path = f"{PICTURE_ROUTES[model.task]}?modelname={name}&min_confidence=0"
-        requests = [http_request(path, picture, {"Content-Type": "application/octet-stream"}) for picture in pictures]
-        return Questions(requests, _read_json, compare_objects)
-    for number, picture in enumerate(pictures):
-        (folder / str(number)).write_bytes(picture)
+        path = f"{PICTURE_ROUTES[model.task]}?modelname={quote(model.name)}&min_confidence=0"
+        return Questions([http_request(path, picture, raw) for picture in pictures], _read_json, compare_objects)
+    path = f"/v2/models/{quote(model.name)}/infer"  # which answers the scores of all classes
+    scores = "scores" if "scores" in outputs else outputs[0]
     return Questions(
-        [
-            f"GET /classification?modelname={name}&file_name={number} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
-            for number in range(len(pictures))
-        ],
-        _read_json,
-        compare_labels,
+        [http_request(path, picture, {**raw, JSON_LENGTH_HEADER: "0"}) for picture in pictures],
+        lambda headers, body: _read_tensors(headers, body)[scores],
+        compare_scores,
     )
 
 
@@ -130,7 +125,9 @@ def _read_tensors(headers: Mapping[str, str], body: bytes) -> Tensors:
     tensors = {}
     for output in orjson.loads(text)["outputs"]:
         size = output["parameters"]["binary_data_size"]
-        info = TensorInfo(output["name"], np.dtype(TYPES[output["datatype"]]), None)
-        tensors[output["name"]] = array_from_bytes(binary[:size], info, tuple(output["shape"]), "")
+        half = output["datatype"] == "BF16"  # the upper half of float32, and no type that NumPy knows by itself
+        info = TensorInfo(output["name"], np.dtype("uint16" if half else TYPES[output["datatype"]]), None)
+        array = array_from_bytes(binary[:size], info, tuple(output["shape"]), "")
+        tensors[output["name"]] = (array.astype(np.uint32) << 16).view(np.float32) if half else array
         binary = binary[size:]
     return tensors

@@ -47,7 +47,7 @@ class Trial:
 
     candidate: Candidate
     seconds: float = 0.0
-    pairs: Sequence[Pair] = ()
+    pairs: Sequence[Pair] = field(default_factory=list)
     agreement: Agreement | None = None
     refused: str | None = None
 
