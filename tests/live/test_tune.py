@@ -54,10 +54,11 @@ def started() -> Iterator[list[psutil.Process]]:
 
 
 def test_an_interrupted_run_leaves_no_process_and_the_next_goes_on_within_its_budget(
-    write_spec: WriteSpec, tmp_path: Path, started: list[psutil.Process]
+    write_spec: WriteSpec, image_folder: Path, tmp_path: Path, started: list[psutil.Process]
 ) -> None:
-    spec, state = write_spec([{**HALF, "batching": {"max_batch_size": 4}}]), tmp_path / "state.json"
-    process = start(spec, "--state", state, "--budget", "60")
+    spec, state = write_spec([HALF, {**COLORS, "batching": {"max_batch_size": 4}}]), tmp_path / "state.json"
+    options: list[str | Path] = [spec, "-m", "colors", "--picture", image_folder / "red.png", "--state", state]
+    process = start(*options, "--budget", "60")
     main = psutil.Process(process.pid)
     started.append(main)
     wait_until(lambda: state.exists() and json.loads(state.read_bytes())["trials"], "trial")
@@ -67,35 +68,31 @@ def test_an_interrupted_run_leaves_no_process_and_the_next_goes_on_within_its_bu
 
     assert process.returncode == 1
     assert errors.splitlines()[-1] == "Aborted!"
-    kept = json.loads(state.read_bytes())["trials"]
+    (kept, *_) = json.loads(state.read_bytes())["trials"]
     began = time.monotonic()
-    code, output, errors = tune(spec, "--state", state, "--budget", "20", "--write", "--json")
+    code, output, errors = tune(*options, "--budget", "20", "--write", "--json")
 
     assert time.monotonic() - began < 20
-    assert code == 0, errors
+    assert (code, errors.splitlines()) == (0, ["Tuning"])
     report = json.loads(output)
-    assert report["tried"][0]["workers"] == kept[0]["candidate"]["workers"] == 1
-    assert json.loads(state.read_bytes())["trials"][0] == kept[0]
+    assert report["settings"]["requests"].startswith("/classify, red.png")
     assert report["default"]["requests_per_s"] > 1
     assert report["default"]["pss_bytes"] > 10_000_000
+    assert re.match(r"float32 says class 0 of (\d+) of \1 pictures", report["default"]["note"])
+    assert report["tried"][0]["workers"] == kept["candidate"]["workers"] == 1
+    assert json.loads(state.read_bytes())["trials"][0] == kept
     assert all(each["agreement"] == 1 for each in report["tried"])
     assert len(report["tried"]) + len(report["not_tried"]) >= 4
     copy = spec.with_name("models.tuned.spec")
-    (model,) = yaml.safe_load(copy.read_text())["models"]
+    _, model = yaml.safe_load(copy.read_text())["models"]
     assert model["batching"]["max_batch_size"] == report["advice"]["max_batch_size"]
-    assert model["path"] == "model"
+    assert model["labels"] == COLORS["labels"]
     assert copy.read_text().startswith("# Tuned: ")
 
 
-def test_pictures_that_are_given_are_compared_in_parts(
-    write_spec: WriteSpec, image_folder: Path, tmp_path: Path
-) -> None:
-    picture, state = image_folder / "red.png", tmp_path / "state"
-    code, output, errors = tune(
-        write_spec([HALF, COLORS]), "-m", "colors", "--picture", picture, "--budget", "12", "--state", state
-    )
+def test_a_server_that_does_not_start_is_told_with_what_it_wrote(write_spec: WriteSpec, tmp_path: Path) -> None:
+    spec = write_spec([{**HALF, "backend": "numpy_backends:Unloadable"}])
+    code, output, errors = tune(spec, "--state", tmp_path / "state")
 
-    assert (code, errors.splitlines()) == (0, ["Tuning"])
-    assert "requests: /classify, red.png" in output
-    assert re.search(r"float32 says class 0 of (\d+) of \1 pictures", output)
-    assert "Advice: " in output
+    assert (code, output) == (2, "")
+    assert "no luck with half" in errors

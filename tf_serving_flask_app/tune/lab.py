@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tf_serving_flask_app.bench.helper import Helper
 from tf_serving_flask_app.bench.load import PATIENCE_S, Answers, Load
-from tf_serving_flask_app.bench.measure import Point, ServerTarget, warmup_s
+from tf_serving_flask_app.bench.measure import Point, ServerTarget
 from tf_serving_flask_app.bench.server import STOP_S, RunningServer, StartTimeout, mode_environ, start_server
 from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.tune.budget import Budget
@@ -27,8 +27,8 @@ FINAL_ROUNDS, LEAST_FINAL_ROUNDS = 5, 3
 MOST_FINAL_SHARE = 0.3
 """Of the budget."""
 
-CLOSE_S = 2.0
-"""What ending a server is expected to take."""
+CLOSE_S, CLOSE_SHARE = 2.0, 0.3
+"""What ending a server is expected to take at least, and as a share of its start."""
 
 
 class BrokenDefault(ConfigurationError):
@@ -88,6 +88,7 @@ class Lab:
         questions: for what they answer.
         reference: float32's answers.
         seconds: of each measurement.
+        measure_s: how long each takes in all.
         start_s: how long the default's server took to be ready.
         ask_s: how long the questions took.
         state: where results are kept.
@@ -104,6 +105,7 @@ class Lab:
     questions: Questions
     reference: Sequence[Answer]
     seconds: float
+    measure_s: float
     start_s: float
     ask_s: float
     state: State
@@ -115,8 +117,8 @@ class Lab:
         known = self.state.trial(candidate, self.seconds)
         if known is not None:
             return known
-        rounds_s = 2 * ROUNDS * self._measure_s
-        after_start = self.ask_s + rounds_s + CLOSE_S + self._final_s
+        rounds_s = 2 * ROUNDS * self.measure_s
+        after_start = self.ask_s + rounds_s + self._close_s + self._final_s
         if self.budget.left < self.start_s + after_start:
             return None
         self.on_step(str(candidate))
@@ -125,7 +127,7 @@ class Lab:
                 # A start that takes long, as XLA's may, gets half of the time that all others would have.
                 patience_s = self.start_s + (self.budget.left - after_start - self.start_s) / 2
                 server.wait_ready(patience_s=patience_s)
-                answers = self.questions.ask(server.address, self.budget.left - rounds_s - CLOSE_S)
+                answers = self.questions.ask(server.address, self.budget.left - rounds_s - self._close_s)
                 if answers is None:
                     return None
                 agreement = self.questions.compare(self.reference, answers)
@@ -135,7 +137,7 @@ class Lab:
         except BrokenDefault:
             raise
         except ConfigurationError as exc:
-            trial = Trial(candidate, refused=str(exc))
+            trial = Trial(candidate, refused=str(exc).splitlines()[-1])  # the reason, below what led to it
         self.state.keep(trial)
         return trial
 
@@ -144,7 +146,7 @@ class Lab:
         known = self.state.final(finalists, self.seconds)
         if known is not None:
             return known
-        if self.budget.left < len(finalists) * self.start_s + self._round_s(finalists) + CLOSE_S:
+        if self.budget.left < len(finalists) * self.start_s + self._round_s(finalists) + self._close_s:
             return None
         self.on_step("the best once more")
         rounds: list[list[Figures]] = []
@@ -153,11 +155,11 @@ class Lab:
             try:
                 for candidate in finalists:
                     server = stack.enter_context(self._serve(candidate))
-                    server.wait_ready(patience_s=max(1.0, self.budget.left - self._round_s(finalists) - CLOSE_S))
+                    server.wait_ready(patience_s=max(1.0, self.budget.left - self._round_s(finalists) - self._close_s))
                     targets.append(self._target(str(candidate), server))
             except StartTimeout:
                 return None
-            while len(rounds) < FINAL_ROUNDS and self.budget.left > self._round_s(finalists) + CLOSE_S:
+            while len(rounds) < FINAL_ROUNDS and self.budget.left > self._round_s(finalists) + self._close_s:
                 rounds.append(self._round(targets, len(rounds)))
         final = Final(self.seconds, list(finalists), rounds)
         if len(rounds) == FINAL_ROUNDS:
@@ -165,13 +167,14 @@ class Lab:
         return final if rounds else None
 
     @property
-    def _measure_s(self) -> float:
-        return self.seconds + warmup_s(self.seconds)
+    def _close_s(self) -> float:
+        """What ending a server is expected to take, on a machine where its start took so long."""
+        return max(CLOSE_S, self.start_s * CLOSE_SHARE)
 
     @property
     def _final_s(self) -> float:
         """What a trial leaves for the final; nothing, where that would leave too little for trials."""
-        final_s = 2 * self.start_s + LEAST_FINAL_ROUNDS * 3 * self._measure_s + 2 * CLOSE_S
+        final_s = 2 * self.start_s + LEAST_FINAL_ROUNDS * 3 * self.measure_s + 2 * self._close_s
         return final_s if final_s < MOST_FINAL_SHARE * self.budget.seconds else 0.0
 
     def _serve(self, candidate: Candidate) -> AbstractContextManager[RunningServer]:
@@ -179,10 +182,10 @@ class Lab:
         return self.site.serve(str(candidate), changes, candidate.workers, self.budget)
 
     def _round_s(self, finalists: Sequence[Candidate]) -> float:
-        return (1 + len(finalists)) * self._measure_s
+        return (1 + len(finalists)) * self.measure_s
 
     def _target(self, name: str, server: RunningServer) -> ServerTarget:
-        patience_s = min(PATIENCE_S, max(1.0, self.budget.left - CLOSE_S))
+        patience_s = min(PATIENCE_S, max(1.0, self.budget.left - self._close_s))
         return ServerTarget(name, server, self.requests, self.client, patience_s=patience_s)
 
     def _pairs(self, candidate: Candidate, server: RunningServer) -> list[Pair]:

@@ -104,7 +104,9 @@ def prepare(
     least_s = min(MOST_MEASURE_S, max(LEAST_MEASURE_S, budget.seconds * MEASURE_SHARE))
     rate = figures_of(target.measure(point, least_s)).rate
     seconds = max(least_s, min(budget.seconds * SLOW_MEASURE_SHARE, ENOUGH_ANSWERS / rate)) if rate else least_s
+    began = time.monotonic()
     figures = figures_of(target.measure(point, seconds))
+    measure_s = time.monotonic() - began
     if figures.failures or not figures.rate:
         failures = ", ".join(f"{count} x {reason}" for reason, count in figures.failures.items()) or "none is answered"
         raise ConfigurationError(f"With the settings as they are, requests fail: {failures}.\n{server.tail()}")
@@ -129,6 +131,7 @@ def prepare(
         questions=questions,
         reference=reference,
         seconds=seconds,
+        measure_s=measure_s,
         start_s=start_s,
         ask_s=ask_s,
         state=state,

@@ -125,6 +125,8 @@ class Report:
             lines.append(f"Agreement: with float32 on {known[0].of} answers.")
         notes = dict.fromkeys(agreement.note for agreement in known if agreement.note)
         lines += [f"Agreement: {note}." for note in notes]
+        if any(trial.candidate == self.found.advice.candidate for trial in self.found.trials) and not self.found.final:
+            lines.append("There was no time to measure the best once more: a larger --budget makes the advice surer.")
         if self.found.untried:
             lines.append("Not tried, as the budget was spent; the same command goes on from here:")
             lines += [f"  {candidate}" for candidate in self.found.untried]
