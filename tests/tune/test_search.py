@@ -23,7 +23,7 @@ class MadeUp:
         self._share = share
         self.finalists: Sequence[Candidate] = ()
 
-    def trial(self, candidate: Candidate) -> Trial | None:
+    def trial(self, candidate: Candidate, *, final_to_come: bool) -> Trial | None:
         self._left -= 1
         share = self._share if candidate.precision == "bfloat16" else 1.0
         speed = self._speed(candidate)

@@ -112,13 +112,13 @@ class Lab:
     budget: Budget
     on_step: Callable[[str], None]
 
-    def trial(self, candidate: Candidate) -> Trial | None:
-        """Serve a candidate and measure it, unless its results are known; None where time does not suffice."""
+    def trial(self, candidate: Candidate, *, final_to_come: bool) -> Trial | None:
+        """Serve a candidate and measure it, unless its results are known; see ``search.Measurer``."""
         known = self.state.trial(candidate, self.seconds)
         if known is not None:
             return known
         rounds_s = 2 * ROUNDS * self.measure_s
-        after_start = self.ask_s + rounds_s + self._close_s + self._final_s
+        after_start = self.ask_s + rounds_s + self._close_s + (self._final_s if final_to_come else 0.0)
         if self.budget.left < self.start_s + after_start:
             return None
         self.on_step(str(candidate))

@@ -14,8 +14,8 @@ from tf_serving_flask_app.tune.trials import Final, Pair, Trial
 class Measurer(Protocol):
     """What serves and measures; see ``lab.Lab``."""
 
-    def trial(self, candidate: Candidate) -> Trial | None:
-        """Try a candidate; None where time does not suffice."""
+    def trial(self, candidate: Candidate, *, final_to_come: bool) -> Trial | None:
+        """Try a candidate; None where time does not suffice, for a final after it either if one is to come."""
 
     def final(self, finalists: Sequence[Candidate]) -> Final | None:
         """Measure the best once more; None where time does not suffice."""
@@ -69,7 +69,7 @@ def search(measurer: Measurer, space: Space, default: Trial, min_agreement: floa
             if candidate in seen:
                 continue
             seen.add(candidate)
-            trial = measurer.trial(candidate)
+            trial = measurer.trial(candidate, final_to_come=bool(ranked(found.trials, min_agreement)))
             if trial is None:
                 found.untried.append(candidate)
             else:
