@@ -46,6 +46,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("gunicorn", "development"),
     ("serving",),
     ("export", "inspection", "bench"),
+    ("tune",),
     ("cli",),
     ("__main__",),
 )

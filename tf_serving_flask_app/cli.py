@@ -224,6 +224,29 @@ def bench(as_json: bool, plot: Path | None, concurrency: tuple[int, ...], worker
         sys.exit(1)
 
 
+@main.command()
+@click.argument("spec", type=click.Path(path_type=Path))
+@click.option("-a", "--assets", type=click.Path(path_type=Path), help="Folder for the spec's relative paths.")
+@click.option("-m", "--model", help="Which of the spec's models. Default: the first.")
+@click.option("--budget", type=click.FloatRange(10), default=300, show_default=True, help="Seconds it may take.")
+@click.option("-c", "--concurrency", type=click.IntRange(1, 4096), default=8, show_default=True)
+@click.option("--min-agreement", type=click.FloatRange(0, 1), default=0.99, show_default=True, help="With float32.")
+@click.option("--picture", "pictures", multiple=True, type=FILE, help="To send; may be repeated. Default: drawn ones.")
+@click.option("--state", type=click.Path(path_type=Path, dir_okay=False), help="Where results are kept.")
+@click.option("--fresh", is_flag=True, help="Forget the results of earlier runs.")
+@click.option("--write", metavar="[FILE]", is_flag=False, flag_value="", help="Write a copy of SPEC with the advice.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_one_line_errors(2)
+def tune(spec: Path, write: str | None, as_json: bool, **plan: Any) -> None:
+    """Find the settings that serve a model of SPEC best on this machine; --write puts them into SPEC.tuned.spec."""
+    from tf_serving_flask_app.bench.usage import age_s
+    from tf_serving_flask_app.tune.command import Plan, copy_path, run_tune
+
+    copy = None if write is None else Path(write) if write else copy_path(spec)
+    report = run_tune(Plan(spec, write=copy, **plan), os.environ, age_s())
+    click.echo(json.dumps(report.as_json(), indent=2) if as_json else report.as_text())
+
+
 def _inspect_folder(folder: Path, as_spec: bool) -> None:
     from tf_serving_flask_app.inspection import inspect_folder, spec_text
 

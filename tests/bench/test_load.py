@@ -122,3 +122,17 @@ def test_a_load_of_failures_ends_before_its_time(listens: bool) -> None:
         # Both connections may fail before it is looked at.
         assert MOST_FAILURES <= sum(answers.failures.values()) <= MOST_FAILURES + 1
         assert not answers.latencies
+
+
+def test_an_answer_that_does_not_come_is_not_waited_for_longer_than_said() -> None:
+    hold = threading.Event()
+
+    def answer(connection: int, number: int) -> bytes:
+        hold.wait(10)
+        return OK
+
+    with tiny_server(answer) as server:
+        answers = load(server.address, patience_s=0.1)
+        hold.set()
+
+        assert answers.failures == {"no answer in time": 2}

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.live.server import wait_until
-from tf_serving_flask_app.bench.usage import cpu_seconds, listening_port, memory
+from tf_serving_flask_app.bench.usage import age_s, cpu_seconds, listening_port, memory
 
 BUSY_PARENT = """
 import subprocess, sys
@@ -38,3 +38,9 @@ def test_what_a_child_takes_counts(parent: subprocess.Popen[bytes]) -> None:
 def test_the_port_that_a_process_listens_on_is_found() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert listening_port(os.getpid()) == server.getsockname()[1]
+
+
+def test_this_process_began_a_while_ago() -> None:
+    first = age_s()
+
+    assert 0 < first <= age_s() < 86400

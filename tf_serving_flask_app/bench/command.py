@@ -65,7 +65,7 @@ def run_plan(plan: Plan, environ: Mapping[str, str]) -> Report:
     """
     environ = package_environ(environ)
     sys.path.append(str(plan.spec.resolve().parent))
-    model = _find_model(plan)
+    model = find_model(plan.spec, plan.assets, plan.model)
     protocol = choose_protocol(model, plan.protocol)
     if plan.pictures and protocol != "image":
         raise ConfigurationError(f"Model {model.name!r} is measured with tensors here: leave --picture out.")
@@ -104,23 +104,37 @@ def run_plan(plan: Plan, environ: Mapping[str, str]) -> Report:
     )
 
 
-def _find_model(plan: Plan) -> ModelSpec:
-    models = load_spec(plan.spec, plan.assets).models
+def find_model(spec: Path, assets: Path | None, name: str | None) -> ModelSpec:
+    """Load a spec and choose one of its models; without a name, the first.
+
+    Raises:
+        ConfigurationError: the spec is wrong, or has no such model.
+    """
+    models = load_spec(spec, assets).models
     for model in models:
-        if plan.model in (None, model.name):
+        if name in (None, model.name):
             return model
     names = ", ".join(model.name for model in models)
-    raise ConfigurationError(f"{plan.spec} has no model {plan.model!r}; it has {names}.")
+    raise ConfigurationError(f"{spec} has no model {name!r}; it has {names}.")
 
 
 def _work(model: ModelSpec, protocol: Protocol, pictures: Sequence[Path], server: RunningServer) -> Work:
     if protocol == "image":
         return picture_work(model, pictures)
-    status, body = server.get(f"/v2/models/{model.name}")
+    return tensor_work(model.name, protocol, describe(server, model.name)["inputs"])
+
+
+def describe(server: RunningServer, model: str) -> dict[str, Any]:
+    """Ask for a model's metadata in the Open Inference Protocol: inputs and outputs with name, datatype and shape.
+
+    Raises:
+        ConfigurationError: the server does not tell.
+    """
+    status, body = server.get(f"/v2/models/{model}")
     answer: dict[str, Any] = orjson.loads(body)
     if status != 200:
-        raise ConfigurationError(f"The server does not describe the model {model.name!r}: {answer.get('error')}")
-    return tensor_work(model.name, protocol, answer["inputs"])
+        raise ConfigurationError(f"The server does not describe the model {model!r}: {answer.get('error')}")
+    return answer
 
 
 def _measure(plan: Plan, targets: Mapping[str, Target]) -> list[Result]:

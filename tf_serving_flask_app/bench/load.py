@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from tf_serving_flask_app.bench.exchange import Address, BrokenConnection, Exchange
 
 PATIENCE_S = 60.0
-"""How long an answer may take after the last request was sent; longer than the server's own deadline."""
+"""How long to wait for an answer, where nothing else is said: longer than the server's own deadline."""
 
 MOST_FAILURES = 100
 """A load that fails so often tells nothing any more and ends at once."""
@@ -31,6 +31,7 @@ class Load:
         warmup_s: of the time before it, under the same load, that does not count.
         rate: requests a second, sent in even steps whatever the server does; None: each connection sends its next
             request when it has the answer.
+        patience_s: how long an answer may take after the last request was sent.
     """
 
     address: Address
@@ -39,6 +40,7 @@ class Load:
     seconds: float
     warmup_s: float = 0.0
     rate: float | None = None
+    patience_s: float = PATIENCE_S
 
 
 @dataclass
@@ -110,7 +112,7 @@ class _Generator:
         now = time.perf_counter()
         if sum(self._answers.failures.values()) >= MOST_FAILURES:
             return False
-        if now >= self._end + PATIENCE_S:
+        if now >= self._end + self._load.patience_s:
             self._answers.failures["no answer in time"] += len(self._busy)
             return False
         return now < self._end or bool(self._busy)
@@ -118,7 +120,7 @@ class _Generator:
     def _wait_s(self) -> float:
         now = time.perf_counter()
         if now >= self._end:
-            return self._end + PATIENCE_S - now
+            return self._end + self._load.patience_s - now
         return max(0.0, min(self._end, self._next_due if self._idle else self._end) - now)
 
     def _send_what_is_due(self) -> None:

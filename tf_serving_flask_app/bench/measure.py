@@ -12,7 +12,7 @@ import numpy as np
 
 from tf_serving_flask_app.bench.ceiling import Ceiling
 from tf_serving_flask_app.bench.helper import Helper
-from tf_serving_flask_app.bench.load import Answers, Load, send_load
+from tf_serving_flask_app.bench.load import PATIENCE_S, Answers, Load, send_load
 from tf_serving_flask_app.bench.server import RunningServer
 from tf_serving_flask_app.bench.stages import mean_stages_ms
 from tf_serving_flask_app.bench.usage import Memory, cpu_seconds, memory
@@ -97,6 +97,7 @@ class ServerTarget:
         requests: what to send it, see ``Load``.
         client: the load generator's process, see ``start_client``.
         ceiling: see ``Target``.
+        patience_s: see ``Load``.
     """
 
     def __init__(
@@ -106,9 +107,11 @@ class ServerTarget:
         requests: tuple[bytes, ...],
         client: Helper[Load, Answers],
         ceiling: str | None = None,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self.name = name
         self.ceiling = ceiling
+        self._patience_s = patience_s
         self._server = server
         self._requests = requests
         self._client = client
@@ -117,8 +120,10 @@ class ServerTarget:
         """See ``Target``."""
         self._server.take_output()
         cpu = cpu_seconds(self._server.pid)
-        load = Load(self._server.address, self._requests, point.concurrency, seconds, warmup_s(seconds), point.rate)
-        self._client.give(load)
+        warmup = warmup_s(seconds)
+        self._client.give(
+            Load(self._server.address, self._requests, point.concurrency, seconds, warmup, point.rate, self._patience_s)
+        )
         answers = self._client.answer()
         cpu = cpu_seconds(self._server.pid) - cpu
         return Sample(

@@ -38,6 +38,10 @@ def mode_environ(environ: Mapping[str, str], mode: str, workers: int) -> dict[st
     return {**kept, "FLASK_ENV": "production", "WEB_CONCURRENCY": str(workers), **MODES[mode]}
 
 
+class StartTimeout(ConfigurationError):
+    """A server is not ready in the time that it had."""
+
+
 class RunningServer:
     """Starts a server and waits until it is ready; it is ended by ``close``.
 
@@ -72,18 +76,19 @@ class RunningServer:
         """Of the main process."""
         return self._process.pid
 
-    def wait_ready(self, path: str = "/readyz") -> None:
-        """Wait until it listens and answers 200 there.
+    def wait_ready(self, path: str = "/readyz", patience_s: float = START_S) -> None:
+        """Wait until it listens and answers 200 there, at most so many seconds.
 
         Raises:
-            ConfigurationError: it ended, or is not ready in time; the text has the end of what it wrote.
+            ConfigurationError: it ended; the text has the end of what it wrote.
+            StartTimeout: it is not ready in time; likewise.
         """
-        deadline = time.monotonic() + START_S
+        deadline = time.monotonic() + patience_s
         while not self._is_ready(path):
             if self._process.poll() is not None:
                 raise ConfigurationError(f"The server ended with exit code {self._process.returncode}:\n{self.tail()}")
             if time.monotonic() > deadline:
-                raise ConfigurationError(f"The server is not ready after {START_S:.0f} s:\n{self.tail()}")
+                raise StartTimeout(f"The server is not ready after {patience_s:.0f} s:\n{self.tail()}")
             time.sleep(LOOK_S)
 
     def get(self, path: str) -> tuple[int, bytes]:
@@ -104,12 +109,12 @@ class RunningServer:
         self._output.truncate(0)
         return written
 
-    def close(self) -> None:
-        """Stop it as an operator would, then what is left of it."""
+    def close(self, patience_s: float = STOP_S) -> None:
+        """Stop it as an operator would, then, after so many seconds, what is left of it."""
         with suppress(psutil.NoSuchProcess):
             processes = family(self.pid)
             self._process.send_signal(signal.SIGTERM)
-            _, left = psutil.wait_procs(processes, timeout=STOP_S)
+            _, left = psutil.wait_procs(processes, timeout=patience_s)
             for process in left:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()

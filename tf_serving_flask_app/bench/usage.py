@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -51,6 +52,11 @@ def memory(pid: int) -> Memory:
             info = process.memory_full_info()
             total += Memory(info.pss, info.rss)
     return total
+
+
+def age_s() -> float:
+    """Seconds since this process began, before it was Python's."""
+    return time.time() - psutil.Process().create_time()
 
 
 def listening_port(pid: int) -> int | None:

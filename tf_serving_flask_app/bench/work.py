@@ -84,20 +84,21 @@ def picture_work(model: ModelSpec, files: Sequence[Path]) -> Work:
     )
 
 
-def tensor_work(model: str, protocol: Protocol, inputs: Sequence[Mapping[str, Any]]) -> Work:
+def tensor_work(model: str, protocol: Protocol, inputs: Sequence[Mapping[str, Any]], seed: int = 0) -> Work:
     """Send tensors of random numbers that fit the model.
 
     Args:
         model: its name.
         protocol: v1 or v2.
         inputs: as the Open Inference Protocol's metadata of the model has them: name, datatype and shape of each.
+        seed: of the numbers.
 
     Raises:
         ConfigurationError: it names no inputs.
     """
     if not inputs:
         raise ConfigurationError(f"Model {model!r} has several signatures: choose one in the spec, `signature:`.")
-    tensors = {info["name"]: draw_tensor(info["datatype"], info["shape"]) for info in inputs}
+    tensors = {info["name"]: draw_tensor(info["datatype"], info["shape"], seed) for info in inputs}
     described = ", ".join(f"{info['name']} {list(tensors[info['name']].shape)}" for info in inputs)
     if protocol == "v1":
         body = encode_json({"inputs": {name: array_to_json(array) for name, array in tensors.items()}})
@@ -109,11 +110,11 @@ def tensor_work(model: str, protocol: Protocol, inputs: Sequence[Mapping[str, An
     return Work(model, f"/v2 binary, {described}", (request,), tensors=tensors)
 
 
-def draw_tensor(datatype: str, shape: Sequence[int]) -> Array:
+def draw_tensor(datatype: str, shape: Sequence[int], seed: int = 0) -> Array:
     """Draw a tensor: floats of 0 to 1, other numbers 0 or 1; -1 in the shape means any length."""
     free = FREE_SIDE if len(shape) == 4 else FREE_LENGTH
     sizes = [(1 if index == 0 and len(shape) > 1 else free) if size < 0 else size for index, size in enumerate(shape)]
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     dtype = next(name for name, known in DATATYPES.items() if known == datatype)
     if dtype == "object":
         return np.full(sizes, b"text", dtype=object)

@@ -1,0 +1,107 @@
+"""Which candidate to advise, and why."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tf_serving_flask_app.tune.candidates import Candidate
+from tf_serving_flask_app.tune.trials import Pair, Trial, middle, ratios, slowness
+
+NOISE = 0.03
+"""A candidate must be faster than the default by more than this, as much less may be chance."""
+
+MOST_ROUNDS = 0.7
+"""In this share of the rounds it must be faster."""
+
+MOST_SLOWNESS = 1.5
+"""Its 99th percentile may be this many times the default's: throughput is not bought with latency."""
+
+FINALISTS = 2
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Settings, and the reason for them in a sentence."""
+
+    candidate: Candidate
+    reason: str
+
+
+def objection(trial: Trial, pairs: Sequence[Pair], min_agreement: float) -> str | None:
+    """Why a candidate cannot be advised, however fast it is; None if it can."""
+    if trial.refused is not None:
+        return "refused"
+    failures = middle([own for _, own in pairs]).failures
+    if failures:
+        return "requests failed: " + ", ".join(f"{count} x {reason}" for reason, count in failures.items())
+    if trial.agreement is None or trial.agreement.share < min_agreement:
+        share = "unknown" if trial.agreement is None else share_text(trial.agreement.share)
+        return f"agreement {share}, below {min_agreement:g}"
+    slower = slowness(pairs)
+    return f"p99 is {slower:.1f} times the default's" if slower > MOST_SLOWNESS else None
+
+
+def is_faster(pairs: Sequence[Pair]) -> bool:
+    """Whether a candidate is faster than the default, by more than chance explains."""
+    found = ratios(pairs)
+    return statistics.median(found) > 1 + NOISE and sum(ratio > 1 for ratio in found) >= MOST_ROUNDS * len(found)
+
+
+def ranked(trials: Sequence[Trial], min_agreement: float) -> list[Trial]:
+    """The trials of candidates that can be advised and seem faster than the default, the fastest first."""
+    sound = [each for each in trials if each.pairs and objection(each, each.pairs, min_agreement) is None]
+    faster = [each for each in sound if is_faster(each.pairs)]
+    return sorted(faster, key=lambda each: statistics.median(ratios(each.pairs)), reverse=True)
+
+
+def advise(
+    default: Trial, trials: Sequence[Trial], finals: Mapping[Candidate, Sequence[Pair]], min_agreement: float
+) -> Advice:
+    """Choose.
+
+    Args:
+        default: its agreement counts: float32 is not what every spec says.
+        trials: of the candidates.
+        finals: of those that were measured once more, which then decides.
+        min_agreement: never below it.
+    """
+    sound = default.agreement is not None and default.agreement.share >= min_agreement
+    found: list[tuple[float, Trial, Sequence[Pair]]] = []
+    for trial in trials:
+        pairs = finals.get(trial.candidate, trial.pairs)
+        if not pairs or (finals and sound and trial.candidate not in finals):
+            continue
+        if objection(trial, pairs, min_agreement) is None and (is_faster(pairs) or not sound):
+            found.append((statistics.median(ratios(pairs)), trial, pairs))
+    if found:
+        ratio, trial, pairs = max(found, key=lambda each: each[0])
+        return Advice(trial.candidate, _reason(ratio, trial, pairs, sound))
+    if not sound:
+        return Advice(
+            default.candidate.exact,
+            "The answers of the settings as they are agree too little with float32's, and nothing else was measured"
+            " that agrees more.",
+        )
+    reason = f"Nothing that was measured is faster by more than {NOISE:.0%}, which may be chance."
+    return Advice(default.candidate, f"Keep the settings as they are. {reason}")
+
+
+def _reason(ratio: float, trial: Trial, pairs: Sequence[Pair], sound: bool) -> str:
+    assert trial.agreement is not None
+    default, own = (middle([pair[side] for pair in pairs]) for side in (0, 1))
+    rounds = f"in {sum(each > 1 for each in ratios(pairs))} of {len(pairs)} rounds it was faster"
+    memory = f"its memory {own.pss / max(1, default.pss):.2f} times"
+    parts = [
+        f"{ratio:.2f} times the default's requests a second ({rounds}), its p99 {slowness(pairs):.2f} times, {memory};"
+        f" agreement with float32 {share_text(trial.agreement.share)} on {trial.agreement.of} answers."
+    ]
+    if not sound:
+        parts.insert(0, "The answers of the settings as they are agree too little with float32's. This has")
+    return " ".join(parts)
+
+
+def share_text(share: float) -> str:
+    """A share that never looks better than it is: 1 means all."""
+    return "1" if share == 1 else f"{min(share, 0.9999):.4f}"

@@ -1,0 +1,113 @@
+"""What has been measured, kept in a file, so that what was interrupted goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import orjson
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tf_serving_flask_app.errors import ConfigurationError
+from tf_serving_flask_app.spec import NO_PATH, ModelSpec
+from tf_serving_flask_app.tune.candidates import Candidate
+from tf_serving_flask_app.tune.trials import Final, Trial
+
+SHORTER = 0.5
+"""Of a measurement's seconds: results of shorter ones are not taken over."""
+
+
+class _Kept(BaseModel):
+    """The file's content."""
+
+    model_config = ConfigDict(ser_json_inf_nan="constants")
+
+    identity: str
+    trials: list[Trial] = []
+    final: Final | None = None
+
+
+class State:
+    """Results of one model on one machine.
+
+    Args:
+        file: where they are; of another identity, it is begun anew.
+        identity: see ``identity_of``.
+        fresh: begin anew in any case.
+
+    Raises:
+        ConfigurationError: the file cannot be written.
+    """
+
+    def __init__(self, file: Path, identity: str, *, fresh: bool = False) -> None:
+        self.file = file
+        self._kept = _Kept(identity=identity)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if file.exists() and not fresh:
+                kept = _Kept.model_validate_json(file.read_bytes())
+                self._kept = kept if kept.identity == identity else self._kept
+            self._save()
+        except (ValidationError, UnicodeDecodeError) as exc:
+            raise ConfigurationError(f"{file} does not hold what tune keeps; name another with --state.") from exc
+        except OSError as exc:
+            raise ConfigurationError(f"{file} cannot be written ({exc.strerror}); name another with --state.") from exc
+
+    def trial(self, candidate: Candidate, seconds: float) -> Trial | None:
+        """What is known of a candidate, from measurements that were not much shorter."""
+        for trial in self._kept.trials:
+            long_enough = trial.refused is not None or trial.seconds >= SHORTER * seconds
+            if trial.candidate == candidate and long_enough:
+                return trial
+        return None
+
+    def keep(self, trial: Trial) -> None:
+        """Keep a trial, in place of an earlier one."""
+        others = [each for each in self._kept.trials if each.candidate != trial.candidate]
+        self._kept.trials = [*others, trial]
+        self._save()
+
+    def final(self, finalists: Sequence[Candidate], seconds: float) -> Final | None:
+        """The final among these, if there was one."""
+        final = self._kept.final
+        fits = final is not None and list(final.finalists) == list(finalists) and final.seconds >= SHORTER * seconds
+        return final if fits else None
+
+    def keep_final(self, final: Final) -> None:
+        """Keep a final, in place of the one before."""
+        self._kept.final = final
+        self._save()
+
+    def _save(self) -> None:
+        # Renamed into its place, so that an interruption never leaves half of it.
+        half = self.file.with_name(f"{self.file.name}.{os.getpid()}")
+        half.write_text(self._kept.model_dump_json(indent=1), encoding="utf-8")
+        half.replace(self.file)
+
+
+def identity_of(models: Iterable[ModelSpec], conditions: Mapping[str, object]) -> str:
+    """A hash of what results depend on: the spec's content, the models' files, the machine and how it is measured."""
+    specs = list(models)
+    known = {
+        "models": [model.model_dump(mode="json") for model in specs],
+        "files": [_files(model.path) for model in specs if model.path is not NO_PATH],
+        "conditions": dict(conditions),
+    }
+    return hashlib.sha256(orjson.dumps(known, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def default_file(model: str, identity: str, environ: Mapping[str, str]) -> Path:
+    """Where results are kept if the user names no file.
+
+    https://specifications.freedesktop.org/basedir-spec/latest/
+    """
+    base = environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base) / "tf_serving_flask_app" / "tune" / f"{model}-{identity[:16]}.json"
+
+
+def _files(path: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of change of each file."""
+    found = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+    return [(str(each), (stat := each.stat()).st_size, stat.st_mtime_ns) for each in found]
