@@ -254,3 +254,19 @@ print(len(os.listdir("/proc/self/task")))
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.returncode) == ("1\n", 0), done.stderr
     assert set(BACKENDS) == {"frozen_graph", "saved_model", "keras", "tflite", "tf_serving"}
+
+
+def test_a_graph_that_joins_calls_by_itself_gets_several_at_once(tmp_path: Path, load: Load) -> None:
+    import tensorflow as tf
+
+    with tf.Graph().as_default() as graph:
+        x = tf.compat.v1.placeholder(tf.float32, [None], name="x")
+        forever_us = 10**9
+        join = tf.nondifferentiable_batch_function(1, 2, forever_us, allowed_batch_sizes=[2])
+        tf.identity(join(lambda rows: rows / 2 + 2)(x), name="y")
+    (tmp_path / "joins.pb").write_bytes(graph.as_graph_def().SerializeToString())
+    backend = load("frozen_graph", tmp_path / "joins.pb", inputs={"x": "x:0"}, outputs={"y": "y:0"})
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(backend.run, "serving_default", {"x": np.array([number], np.float32)}) for number in (0, 2)]
+
+        assert [call.result(60)["y"].tolist() for call in calls] == [[2.0], [3.0]]

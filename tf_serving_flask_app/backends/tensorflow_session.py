@@ -30,6 +30,9 @@ NOISE = re.compile(r"^\d+ root error\(s\) found\.|^\s*\(\d+\) [A-Z_]+: |\{\{[^}]
 
 MAX_REASON = 500
 
+JOINS_CALLS = frozenset({"Batch", "BatchFunction"})
+"""Operations that hold a call until others join it."""
+
 CALLERS_THREAD = -1
 """What ``RunOptions.inter_op_thread_pool`` says for it, in TensorFlow's config.proto."""
 
@@ -122,7 +125,8 @@ class TensorFlowSession(Backend):
             for name, (inputs, outputs) in sorted(bindings.items())
         }
         self._calls: dict[str, Callable[..., list[Any]] | None] = dict.fromkeys(bindings)
-        self._inline = spec.session.inter_op_threads == 1
+        kinds = {operation.type for operation in session.graph.get_operations()}
+        self._inline = spec.session.inter_op_threads == 1 and not kinds & JOINS_CALLS
         # Calls of several threads would else share the processor and hold the memory of all their tensors at once.
         self._turn: AbstractContextManager[object] = Lock() if self._inline else nullcontext()
         # A request must never add to the graph: that leaks memory and slows every later call.
