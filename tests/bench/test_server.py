@@ -8,18 +8,21 @@ import sys
 
 import psutil
 
+from tests.benchmarks.peers.running import free_port
 from tests.live.server import wait_until
 from tf_serving_flask_app.bench.server import RunningServer
 
 LISTENS_BELOW = """
-import subprocess, sys
-child = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", sys.argv[1]]
-sys.exit(subprocess.run(child).returncode)
+import signal, subprocess, sys
+child = subprocess.Popen([sys.executable, "-m", "http.server", "--bind", "127.0.0.1", sys.argv[1]])
+signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+child.wait()
 """
 
 
-def test_a_server_that_listens_in_a_child_is_found_by_its_port_and_ends_with_its_children(free_port: int) -> None:
-    with RunningServer([sys.executable, "-c", LISTENS_BELOW, str(free_port)], os.environ, free_port) as server:
+def test_a_server_that_listens_in_a_child_is_found_by_its_port_and_ends_with_its_children() -> None:
+    port = free_port()
+    with RunningServer([sys.executable, "-c", LISTENS_BELOW, str(port)], os.environ, port) as server:
         server.wait_ready("/")
         (child,) = psutil.Process(server.pid).children()
 
@@ -27,8 +30,9 @@ def test_a_server_that_listens_in_a_child_is_found_by_its_port_and_ends_with_its
     assert not child.is_running()
 
 
-def test_what_a_dead_main_process_left_behind_is_ended(free_port: int) -> None:
-    with RunningServer([sys.executable, "-c", LISTENS_BELOW, str(free_port)], os.environ, free_port) as server:
+def test_what_a_dead_main_process_left_behind_is_ended() -> None:
+    port = free_port()
+    with RunningServer([sys.executable, "-c", LISTENS_BELOW, str(port)], os.environ, port) as server:
         server.wait_ready("/")
         (child,) = psutil.Process(server.pid).children()
         os.kill(server.pid, signal.SIGKILL)

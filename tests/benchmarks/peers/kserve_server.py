@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from typing import Any
+from uuid import uuid4
 
 import kserve
 import numpy as np
@@ -37,7 +38,8 @@ class Predict(kserve.Model):
             output = InferOutput(name, list(tensor.shape), "INT32" if tensor.dtype == np.int32 else "FP32")
             output.set_data_from_numpy(tensor, binary_data=binary)
             outputs.append(output)
-        return InferResponse(payload.id, self.name, outputs, use_binary_outputs=binary)
+        # A request may have no id, an answer must.
+        return InferResponse(payload.id or str(uuid4()), self.name, outputs, use_binary_outputs=binary)
 
 
 class Classify(Predict):

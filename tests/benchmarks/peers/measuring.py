@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 
@@ -224,8 +224,8 @@ def _peer_target(stack: ExitStack, run: _Group, peer: Peer, setup: Setup, way: W
     return quiet_target(stack, target, server)
 
 
-def _steps(run: _Group, targets: object) -> list[tuple[Target, Point]]:
-    return [(target, Point(run.plan.concurrency)) for target in targets]  # type: ignore[attr-defined]
+def _steps(run: _Group, targets: Iterable[Target]) -> list[tuple[Target, Point]]:
+    return [(target, Point(run.plan.concurrency)) for target in targets]
 
 
 def _name(what: str, section: Section) -> str:

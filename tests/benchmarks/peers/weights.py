@@ -1,8 +1,7 @@
 """Makes weights that tell pictures apart: `python -m tests.benchmarks.peers.weights mobilenet FOLDER`.
 
-Fresh random weights do not: layer by layer what differs between pictures fades, until every class has the same score
-for every picture, and a server that decodes or scales wrongly would go unnoticed. So each layer's normalisation is set
-to what the drawn pictures give there, and the last layer is made as strong as a trained one.
+Fresh random weights do not: the signal gets weaker from layer to layer, until every class has the same score for every
+picture, and a server that decodes or scales wrongly would go unnoticed. So the last layer is made that much stronger.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from tests.benchmarks.peers.served import decode
 from tf_serving_flask_app.bench.pictures import draw_pictures
 
 SPREAD = 2.5
-"""Standard deviation of the logarithms of one picture's scores."""
+"""Standard deviation of the logarithms of one picture's scores, as of a trained network."""
 
 
 WEIGHTS, LABELS = "made.weights.h5", "labels.txt"
@@ -32,13 +31,10 @@ def write(name: str, folder: Path) -> None:
         weights=None
     )
     pictures = np.concatenate([decode(picture, model.input_shape[1]) for picture in draw_pictures()])
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0
-    model(pictures, training=True)
-    spread = np.log(np.asarray(model(pictures))).std(axis=1).mean()
-    kernel = next(weight for weight in reversed(model.weights) if weight.path.endswith("kernel"))
-    kernel.assign(kernel * (SPREAD / spread))
+    last = next(layer for layer in reversed(model.layers) if hasattr(layer, "kernel"))
+    features = np.asarray(keras.Model(model.input, last.input)(pictures)).reshape(len(pictures), -1)
+    logits = features @ np.asarray(last.kernel).reshape(features.shape[1], -1)
+    last.kernel.assign(last.kernel * (SPREAD / logits.std(axis=1).mean()))
     model.save_weights(folder / WEIGHTS)
     (folder / LABELS).write_text("".join(f"class {index}\n" for index in range(model.output_shape[-1])))
 

@@ -80,7 +80,8 @@ class Group:
 
 def form_of(peer: Peer, way: Way) -> Form[Any] | None:
     """How a peer takes that work, if it does."""
-    return {"pictures": peer.pictures, "numbers": peer.numbers, "binary": peer.binary}[way]
+    forms: dict[Way, Form[Any] | None] = {"pictures": peer.pictures, "numbers": peer.numbers, "binary": peer.binary}
+    return forms[way]
 
 
 def prepare(name: str, models: Path, folder: Path) -> Group:
