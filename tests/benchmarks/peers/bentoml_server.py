@@ -14,9 +14,12 @@ SERVED = Served.from_environ()
 MAX_LATENCY_MS = 10_000
 """A request that would take longer is refused; so far away that none is."""
 
+MAX_BATCH = max(2, SERVED.max_batch)
+"""Less is refused, also for a service that is not the one to serve."""
+
 service = bentoml.service(workers=SERVED.workers)
-joined = bentoml.api(batchable=True, max_batch_size=SERVED.max_batch, max_latency_ms=MAX_LATENCY_MS)
-joined_numbers = bentoml.api(batchable=True, max_batch_size=4 * SERVED.max_batch, max_latency_ms=MAX_LATENCY_MS)
+joined = bentoml.api(batchable=True, max_batch_size=MAX_BATCH, max_latency_ms=MAX_LATENCY_MS)
+joined_numbers = bentoml.api(batchable=True, max_batch_size=4 * MAX_BATCH, max_latency_ms=MAX_LATENCY_MS)
 
 
 @service
