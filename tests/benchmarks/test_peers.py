@@ -112,6 +112,7 @@ def test_each_form_of_an_answer_is_read() -> None:
 
     assert read_ours(reply({"predictions": classes})) == {7: 0.5}
     assert read_classes("class")(reply(classes)) == read_classes("class")(reply([classes])) == {7: 0.5}
+    assert read_classes("class", "predictions")(reply({"predictions": [classes]})) == {7: 0.5}
     assert read_v2_classes(reply({"outputs": tensors})) == {7: 0.5}
     assert read_numbers("outputs", 0, "data")(reply({"outputs": [{"data": [2.5]}]})) == {0: 2.5}
     assert read_v2_binary(binary) == {0: 2.5}

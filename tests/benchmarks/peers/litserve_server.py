@@ -2,28 +2,30 @@
 
 # Annotations are read by LitServe, which does not know them as strings.
 
-from typing import Any
+from typing import Annotated, Any
 
 import litserve
 import numpy as np
-from fastapi import Request
+from fastapi import Body, Request
 
 from tests.benchmarks.peers.served import Served, best, decode, load
 
 BATCH_TIMEOUT_S = 0.005
 
+Picture = Annotated[bytes, Body(media_type="image/jpeg")]
+
 
 class Classify(litserve.LitAPI):
-    """Pictures, uploaded as files."""
+    """Pictures, each the body of a request."""
 
     def setup(self, device: str) -> None:
         """Load the model, in a worker."""
         self.served = Served.from_environ()
         self.model = load(self.served)
 
-    def decode_request(self, request: Request) -> np.ndarray:
+    def decode_request(self, request: Picture) -> np.ndarray:
         """Decode one picture."""
-        return decode(request["file"].file.read(), self.served.side)
+        return decode(request, self.served.side)
 
     def batch(self, inputs: list[np.ndarray]) -> np.ndarray:
         """Join pictures."""

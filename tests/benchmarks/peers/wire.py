@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_serving_flask_app.apis.open_inference_binary import JSON_LENGTH_HEADER, array_to_bytes
+from tf_serving_flask_app.apis.open_inference_binary import JSON_LENGTH_HEADER
 from tf_serving_flask_app.bench.exchange import Address
 from tf_serving_flask_app.bench.work import http_request
 
@@ -49,9 +49,9 @@ def ask(address: Address, request: bytes) -> Reply:
         return Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, body)
 
 
-def picture_as_body(picture: bytes) -> bytes:
+def picture_as_body(path: str) -> Callable[[bytes], bytes]:
     """A picture as it is."""
-    return http_request("/classify", picture, {"Content-Type": "image/jpeg"})
+    return lambda picture: http_request(path, picture, {"Content-Type": "image/jpeg"})
 
 
 def picture_as_file(path: str, field: str) -> Callable[[bytes], bytes]:
@@ -80,18 +80,10 @@ def picture_as_base64(picture: bytes) -> bytes:
     return http_request(INFER, json.dumps({"inputs": [entry]}).encode(), JSON)
 
 
-def picture_as_tensor(picture: bytes) -> bytes:
-    """A picture as bytes behind the Open Inference Protocol's JSON."""
-    tensor = bytes(array_to_bytes(np.array([picture], dtype=object)))
-    entry = {
-        "name": "image",
-        "datatype": "BYTES",
-        "shape": [1],
-        "parameters": {"binary_data_size": len(tensor)},
-    }
-    header = json.dumps({"inputs": [entry]}).encode()
-    headers = {"Content-Type": "application/octet-stream", JSON_LENGTH_HEADER: str(len(header))}
-    return http_request(INFER, header + tensor, headers)
+def picture_as_instance(picture: bytes) -> bytes:
+    """A picture as base64 in the JSON of TensorFlow Serving, KServe's first protocol."""
+    instances = [{"b64": base64.b64encode(picture).decode()}]
+    return http_request("/v1/models/model:predict", json.dumps({"instances": instances}).encode(), JSON)
 
 
 def numbers_as_json(path: str, field: str) -> Callable[[list[float]], bytes]:
@@ -124,11 +116,13 @@ def read_ours(reply: Reply) -> Scores:
     return {each["class"]: each["confidence"] for each in reply.json()["predictions"]}
 
 
-def read_classes(key: str) -> Callable[[Reply], Scores]:
-    """The answer of a peer's own route, which may be a list of one."""
+def read_classes(key: str, *keys: str) -> Callable[[Reply], Scores]:
+    """The answer of a peer's own route, which may be a list of one, at the end of a path through JSON."""
 
     def read(reply: Reply) -> Scores:
         found = reply.json()
+        for each in keys:
+            found = found[each]
         found = found[0] if isinstance(found[0], list) else found
         return {each[key]: each["confidence"] for each in found}
 
