@@ -44,6 +44,12 @@ from tf_serving_flask_app.errors import ConfigurationError
     default=ROOT / ".peers-models",
     help="Folder of the models, which are made once.",
 )
+@click.option(
+    "--environments-folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=ROOT,
+    help="Folder of the environments, which are made once too.",
+)
 def main(
     rounds: int,
     seconds: float,
@@ -54,6 +60,7 @@ def main(
     tried: bool,
     environments: bool,
     models: Path,
+    environments_folder: Path,
 ) -> None:
     """Measure this server beside LitServe, BentoML, MLServer, KServe and FastAPI, and print one table.
 
@@ -62,7 +69,7 @@ def main(
     `--work mobilenet --json FILE`, and the next one into the same FILE.
     """
     began = time.monotonic()
-    plan = Plan([PEERS[name] for name in names or PEERS], rounds, seconds, concurrency)
+    plan = Plan([PEERS[name] for name in names or PEERS], rounds, seconds, concurrency, environments_folder.absolute())
 
     def tell(text: str) -> None:
         click.echo(f"[{time.monotonic() - began:6.1f} s] {text}", err=True)
@@ -98,15 +105,19 @@ def run(
     problems: list[str] = []
     for peer in plan.peers:
         tell(f"{peer.name}: its environment")
-        peer.make_environment()
+        peer.make_environment(plan.environments)
     tell("the models")
     groups = [prepare(name, models, folder) for name in works]
     if measured:
         with closing(start_client()) as client:
             for group in groups:
-                outcome = measure_group(group, plan, client, tell)
-                sections += outcome.sections
-                problems += outcome.problems
+                try:
+                    outcome = measure_group(group, plan, client, tell)
+                except ConfigurationError as exc:
+                    problems.append(f"{group.name}: {exc}")
+                else:
+                    sections += outcome.sections
+                    problems += outcome.problems
     return sections, problems
 
 

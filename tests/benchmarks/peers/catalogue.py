@@ -106,9 +106,9 @@ class Peer:
             for style in self.styles
         ]
 
-    def make_environment(self) -> Path:
-        """Make its environment unless it is there already, and return its Python."""
-        return make_environment(ROOT / f".venv-peers-{self.name}", self.requirements)
+    def make_environment(self, folder: Path) -> Path:
+        """Make its environment in a folder unless it is there already, and return its Python."""
+        return make_environment(folder / f".venv-peers-{self.name}", self.requirements)
 
 
 def peer_environ(environ: Mapping[str, str], python: Path, folder: Path) -> dict[str, str]:

@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tests.benchmarks.peers.catalogue import Peer, Setup
-from tests.benchmarks.peers.check import OTHER_PIXELS, check_answer
+from tests.benchmarks.peers.check import check_answer
 from tests.benchmarks.peers.running import (
     OUR_MODE,
     WORKERS,
@@ -47,12 +48,14 @@ class Plan:
         rounds: how often.
         seconds: of each measurement.
         concurrency: requests at once.
+        environments: folder of the peers' environments.
     """
 
     peers: Sequence[Peer]
     rounds: int
     seconds: float
     concurrency: int
+    environments: Path
 
     @property
     def trial_s(self) -> float:
@@ -126,7 +129,7 @@ def right_answers(group: Group) -> list[list[float]]:
 def _best_setup(run: _Group, peer: Peer) -> Setup:
     way = run.group.sections[0].way
     with ExitStack() as stack:
-        servers = stack.enter_context(standing(peer, peer.setups, run.group))
+        servers = stack.enter_context(standing(peer, peer.setups, run.group, run.plan.environments))
         targets = {}
         for setup, server in servers.items():
             targets[setup] = _peer_target(stack, run, peer, setup, way, server)
@@ -158,11 +161,10 @@ def _measure_all(run: _Group, chosen: dict[Peer, Setup]) -> None:
             targets[_name(OURS, section)] = _our_target(run, section, ours[section.spec], yardstick)
         ways: dict[Way, None] = dict.fromkeys(section.way for section in run.group.sections)
         for peer, setup in chosen.items():
-            server = stack.enter_context(standing(peer, [setup], run.group))[setup]
-            for way in ways:
-                if form_of(peer, way) is not None:
-                    target = _peer_target(stack, run, peer, setup, way, server)
-                    targets[target.name] = target
+            try:
+                targets |= _peer_targets(stack, run, peer, setup, ways)
+            except ConfigurationError as exc:
+                run.outcome.problems.append(f"{run.group.name}: {exc}")
         run.tell(f"{run.group.name}: {run.plan.rounds} rounds of {len(targets)} measurements")
         steps = _steps(run, targets.values())
         samples = take_samples(steps, run.plan.rounds, run.plan.seconds, lambda: None)
@@ -209,10 +211,19 @@ def _our_target(run: _Group, section: Section, server: RunningServer, yardstick:
         reply = ask(server.address, request)
         if reply.status != 200:
             raise ConfigurationError(f"{name} answers {reply.status}: {reply.body[:300]!r}")
-        check_answer(name, right, section.read(reply), OTHER_PIXELS)
+        check_answer(name, right, section.read(reply), section.tolerance)
     target = ServerTarget(name, server, section.work.requests, run.client, yardstick)
     target.measure(Point(run.plan.concurrency), WARM_S)
     return target
+
+
+def _peer_targets(stack: ExitStack, run: _Group, peer: Peer, setup: Setup, ways: Iterable[Way]) -> dict[str, Target]:
+    """Start a peer for the measurement; one that fails ends here, any other with the stack."""
+    with ExitStack() as own:
+        server = own.enter_context(standing(peer, [setup], run.group, run.plan.environments))[setup]
+        targets = [_peer_target(own, run, peer, setup, way, server) for way in ways if form_of(peer, way) is not None]
+        stack.enter_context(own.pop_all())
+    return {target.name: target for target in targets}
 
 
 def _peer_target(stack: ExitStack, run: _Group, peer: Peer, setup: Setup, way: Way, server: RunningServer) -> Target:

@@ -7,7 +7,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -34,6 +34,9 @@ from tf_serving_flask_app.errors import ConfigurationError
 WORKERS = 2
 OUR_MODE = "eventlet"
 """As shipped."""
+
+END_S = 3.0
+"""How long a peer may take to end by itself."""
 
 IDLE_LOOK_S = 0.5
 IDLE_SHARE = 0.01
@@ -91,9 +94,22 @@ def quiet_target(stack: ExitStack, target: ServerTarget, server: RunningServer) 
     return PausedTarget(target, server)
 
 
-def start_peer(stack: ExitStack, peer: Peer, setup: Setup, group: Group) -> RunningServer:
+def end(servers: Iterable[RunningServer]) -> None:
+    """End servers, all at once and soon: some take longer than a measurement to end as an operator would have it."""
+    processes = []
+    for server in servers:
+        with suppress(psutil.NoSuchProcess):
+            processes += family(server.pid)
+            psutil.Process(server.pid).terminate()
+    _, left = psutil.wait_procs(processes, timeout=END_S)
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def start_peer(stack: ExitStack, peer: Peer, setup: Setup, group: Group, environments: Path) -> RunningServer:
     """Start a peer; it is not ready yet, and ends with the stack."""
-    python = peer.make_environment()
+    python = peer.make_environment(environments)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
     port = free_port()
     served = group.served(setup, port)
@@ -140,14 +156,23 @@ def check_peer(
 
 
 @contextmanager
-def standing(peer: Peer, setups: Sequence[Setup], group: Group) -> Iterator[dict[Setup, RunningServer]]:
+def standing(
+    peer: Peer, setups: Sequence[Setup], group: Group, environments: Path
+) -> Iterator[dict[Setup, RunningServer]]:
     """Start a peer in several set-ups at once, ready to be asked.
+
+    Args:
+        peer: which.
+        setups: in which.
+        group: what it serves.
+        environments: folder of the peers' environments.
 
     Raises:
         ConfigurationError: it does not start; the text has what it wrote.
     """
     with ExitStack() as stack:
-        servers = {setup: start_peer(stack, peer, setup, group) for setup in setups}
+        servers = {setup: start_peer(stack, peer, setup, group, environments) for setup in setups}
+        stack.callback(end, servers.values())
         for setup, server in servers.items():
             try:
                 server.wait_ready(peer.ready)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import yaml
 
 from tests.benchmarks.peers.catalogue import Form, Peer, Setup
+from tests.benchmarks.peers.check import BFLOAT16, NOISE, OTHER_PIXELS
 from tests.benchmarks.peers.served import Served, decode, load
 from tests.benchmarks.peers.weights import LABELS, WEIGHTS
 from tests.benchmarks.peers.wire import Reply, Scores, read_numbers, read_ours, read_v2_binary
@@ -29,6 +30,7 @@ Way = Literal["pictures", "numbers", "binary"]
 
 HALF_INPUTS = [{"name": "x", "datatype": "FP32", "shape": [-1]}]
 SIDES = {"inception_v3": 299, "mobilenet": 224}
+TOLERANCES = {"float32": OTHER_PIXELS, "bfloat16": BFLOAT16}
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Section:
         spec: what our server serves.
         work: what it is sent, and what the bare loop does.
         read: reads our answer.
+        tolerance: how far that may be from the right one, see ``check_answer``.
     """
 
     title: str
@@ -48,6 +51,7 @@ class Section:
     spec: Path
     work: Work
     read: Callable[[Reply], Scores]
+    tolerance: float
 
 
 @dataclass(frozen=True)
@@ -106,8 +110,8 @@ def _prepare_half(models: Path, folder: Path) -> Group:
         (home / "half_plus_two.pb", "x:0", "y:0", 0),
         [[float(str(number)) for number in json.tensors["x"]]],  # as short as float32 can be written
         [
-            Section("y = x / 2 + 2, JSON", "numbers", spec, json, read_numbers("outputs")),
-            Section("y = x / 2 + 2, binary", "binary", spec, binary, read_v2_binary),
+            Section("y = x / 2 + 2, JSON", "numbers", spec, json, read_numbers("outputs"), NOISE),
+            Section("y = x / 2 + 2, binary", "binary", spec, binary, read_v2_binary, NOISE),
         ],
     )
 
@@ -122,7 +126,7 @@ def _prepare_pictures(name: str, precisions: Mapping[str, str], models: Path, fo
         session = {"intra_op_threads": 1, "precision": precision}
         spec = _write(folder / f"{name}-{precision}.spec", {**fields, "session": session})
         work = picture_work(load_spec(spec, None).models[0], [])
-        sections.append(Section(title, "pictures", spec, work, read_ours))
+        sections.append(Section(title, "pictures", spec, work, read_ours, TOLERANCES[precision]))
     graph = (written.path, fields["inputs"]["image"], fields["outputs"]["scores"], SIDES[name])
     return Group(name, graph, draw_pictures(), sections)
 
