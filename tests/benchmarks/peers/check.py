@@ -14,8 +14,8 @@ OTHER_PIXELS = 0.02
 """The same where the pixels differ a little, as in our own decode; 0.009 was the most in all pictures and models."""
 
 BFLOAT16 = 0.06
-"""The same in bfloat16, which rounds to 1/256: a best class's logit of 5 is off by 0.02, and so its score, which is e to
-that power, by a share of 0.02; with our own pixels 0.026 was the most. Another picture has other best classes."""
+"""The same in bfloat16, which rounds to 1/256: a best class's logit of 5 is off by 0.02, and so its score, which is e
+to that power, by a share of 0.02; with our own pixels 0.026 was the most. Another picture has other best classes."""
 
 
 def check_answer(who: str, right: Sequence[float], scores: Scores, tolerance: float) -> None:
