@@ -2,6 +2,7 @@
 
 # Annotations are read by LitServe, which does not know them as strings.
 
+import signal
 from typing import Annotated, Any
 
 import litserve
@@ -74,7 +75,8 @@ class Predict(litserve.LitAPI):
 
 
 def main() -> None:
-    """Serve until SIGTERM."""
+    """Serve until SIGTERM, on which LitServe would end without its workers: it tidies up on Ctrl-C only."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     served = Served.from_environ()
     batching = {"max_batch_size": served.max_batch, "batch_timeout": BATCH_TIMEOUT_S} if served.max_batch > 1 else {}
     api = (Classify if served.side else Predict)(**batching)

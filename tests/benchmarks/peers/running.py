@@ -35,7 +35,7 @@ WORKERS = 2
 OUR_MODE = "eventlet"
 """As shipped."""
 
-END_S = 3.0
+END_S = 5.0
 """How long a peer may take to end by itself."""
 
 IDLE_LOOK_S = 0.5
