@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from click.testing import CliRunner
 
@@ -15,12 +18,14 @@ from tests.benchmarks.peers.__main__ import main, pinned, read
 from tests.benchmarks.peers.bare_flask import create_app as create_bare
 from tests.benchmarks.peers.catalogue import PEERS, Peer, Setup, peer_environ
 from tests.benchmarks.peers.check import NOISE, OTHER_PIXELS, check_answer
+from tests.benchmarks.peers.running import end
 from tests.benchmarks.peers.served import Served, best, decode
 from tests.benchmarks.peers.table import OURS, Measured, as_text, make_row, merge
 from tests.benchmarks.peers.wire import Reply, read_classes, read_numbers, read_ours, read_v2_binary, read_v2_classes
 from tests.clients.environment import ROOT
 from tests.pictures import picture
 from tf_serving_flask_app.bench.measure import Sample
+from tf_serving_flask_app.bench.server import RunningServer
 from tf_serving_flask_app.bench.usage import Memory
 from tf_serving_flask_app.errors import ConfigurationError
 
@@ -185,6 +190,24 @@ def test_the_routes_of_the_program_for_fastapi_are_there(style: str, monkeypatch
         monkeypatch.setenv(name, value)
 
     assert {"/ready", "/classify", "/predict"} <= {route.path for route in fastapi_server.create_app().routes}
+
+
+def test_servers_end_together() -> None:
+    with ExitStack() as stack:
+        servers = [stack.enter_context(RunningServer(["sleep", "600"], os.environ)) for _ in range(2)]
+        end(servers)
+
+        assert not any(psutil.pid_exists(server.pid) for server in servers)
+
+
+def test_a_peers_environment_is_made_where_it_is_wanted(tmp_path: Path) -> None:
+    peer = PEERS["kserve"]
+    python = tmp_path / ".venv-peers-kserve" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    (tmp_path / ".venv-peers-kserve" / ".installed").write_text(peer.requirements.read_text())
+
+    assert peer.make_environment(tmp_path) == python
 
 
 def test_setups_are_named_for_people() -> None:

@@ -32,7 +32,7 @@ from tf_serving_flask_app.errors import ConfigurationError
 TRIAL_ROUNDS = 2
 """Rounds in which a peer's set-ups are compared."""
 
-TRIAL_S = 1.5
+TRIAL_S = 2.5
 WARM_S = 1.0
 """Of load on a server before anything is measured: some load their model, or prepare a shape, at the first request."""
 
