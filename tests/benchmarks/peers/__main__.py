@@ -65,7 +65,7 @@ def main(
     """Measure this server beside LitServe, BentoML, MLServer, KServe and FastAPI, and print one table.
 
     Each peer has an environment of its own, `.venv-peers-NAME`, 2 GB, which is made on first use. All of them, with the
-    models, take ten minutes once; the measurement takes about twenty-five by default. One work at a time:
+    models, take ten minutes once; each work's measurement takes about eight by default. One work at a time:
     `--work mobilenet --json FILE`, and the next one into the same FILE.
     """
     began = time.monotonic()
