@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 
 import psutil
@@ -144,12 +145,15 @@ def check_peer(
     """Compare a peer's answers with the right ones.
 
     Raises:
-        ConfigurationError: one is wrong.
+        ConfigurationError: one is wrong, or does not come.
     """
     form = form_of(peer, way)
     assert form is not None
     for request, right in zip(group.requests(peer, way), rights, strict=True):
-        reply = ask(server.address, request)
+        try:
+            reply = ask(server.address, request)
+        except (OSError, HTTPException) as exc:
+            raise ConfigurationError(f"{name} does not answer: {exc!r}\n{server.tail()}") from exc
         if reply.status != 200:
             raise ConfigurationError(f"{name} answers {reply.status}: {reply.body[:300]!r}\n{server.tail()}")
         check_answer(name, right, form.read(reply), NOISE)
