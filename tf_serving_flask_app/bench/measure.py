@@ -182,28 +182,48 @@ def _make_sender() -> Callable[[Load], Answers]:
 def measure(
     steps: Sequence[tuple[Target, Point]], rounds: int, seconds: float, on_step: Callable[[], object]
 ) -> list[Result]:
-    """Measure everything once a round, every other round in the opposite order, and take the medians.
+    """Take samples, and of them the medians and the shares of the ceilings; the arguments are ``take_samples``'s."""
+    samples = take_samples(steps, rounds, seconds, on_step)
+    results = []
+    for target, point in steps:
+        own, ceilings = samples[target.name, point], samples.get((target.ceiling or "", point), [])
+        rate, cpu = rate_ratio(own, ceilings), cpu_ratio(own, ceilings)
+        results.append(Result(target.name, point, median(own), rate, cpu))
+    return results
+
+
+def take_samples(
+    steps: Sequence[tuple[Target, Point]], rounds: int, seconds: float, on_step: Callable[[], object]
+) -> dict[tuple[str, Point], list[Sample]]:
+    """Measure everything once a round, every other round in the opposite order.
 
     Args:
         steps: what to measure, and under which load.
         rounds: how often.
         seconds: of each measurement.
         on_step: called after each.
+
+    Returns:
+        The samples of each target's name and load, one a round.
     """
     samples: dict[tuple[str, Point], list[Sample]] = {(target.name, point): [] for target, point in steps}
     for number in range(rounds):
         for target, point in reversed(steps) if number % 2 else steps:
             samples[target.name, point].append(target.measure(point, seconds))
             on_step()
-    results = []
-    for target, point in steps:
-        own, ceilings = samples[target.name, point], samples.get((target.ceiling or "", point), [])
-        pairs = [(sample, ceiling) for sample, ceiling in zip(own, ceilings, strict=False) if ceiling.rate]
-        # Ratios of one round each: what slows the machine down, slows both.
-        rate = _median_of_known(sample.rate / ceiling.rate for sample, ceiling in pairs)
-        cpu = _median_of_known(sample.cpu_s / ceiling.cpu_s for sample, ceiling in pairs)
-        results.append(Result(target.name, point, median(own), rate, cpu))
-    return results
+    return samples
+
+
+def rate_ratio(samples: Sequence[Sample], base: Sequence[Sample]) -> float | None:
+    """The median of the ratios of one round each: what slows the machine down, slows both. None without any."""
+    pairs = zip(samples, base, strict=False)
+    return _median_of_known(sample.rate / other.rate for sample, other in pairs if other.rate)
+
+
+def cpu_ratio(samples: Sequence[Sample], base: Sequence[Sample]) -> float | None:
+    """The same of the processor time of a request."""
+    pairs = zip(samples, base, strict=False)
+    return _median_of_known(sample.cpu_s / other.cpu_s for sample, other in pairs if other.rate)
 
 
 def median(samples: Sequence[Sample]) -> Sample:

@@ -50,9 +50,10 @@ class RunningServer:
     Args:
         command: what starts it.
         environ: its whole environment.
+        port: where ``command`` has it listen; None: the first port of its main process.
     """
 
-    def __init__(self, command: Sequence[str], environ: Mapping[str, str]) -> None:
+    def __init__(self, command: Sequence[str], environ: Mapping[str, str], port: int | None = None) -> None:
         self._output = tempfile.NamedTemporaryFile(prefix="bench-", suffix=".log", mode="ab")  # noqa: SIM115
         # In a session of its own, since Ctrl-C goes to all processes of a terminal: this one is ours to end.
         self._process = subprocess.Popen(
@@ -63,7 +64,8 @@ class RunningServer:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        self.address: Address = (HOST, 0)
+        self._port = port
+        self.address: Address = (HOST, port or 0)
 
     def __enter__(self) -> RunningServer:
         return self
@@ -119,10 +121,12 @@ class RunningServer:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
         self._process.wait()
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)  # what a main process that died before left behind
         self._output.close()
 
     def _is_ready(self, path: str) -> bool:
-        port = listening_port(self.pid)
+        port = self._port or listening_port(self.pid)
         if port is None:
             return False
         self.address = (HOST, port)

@@ -1,0 +1,138 @@
+"""The same work on this server and on others, in one run: `python -m tests.benchmarks.peers --help`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from tests.benchmarks.peers.catalogue import PEERS
+from tests.benchmarks.peers.measuring import Plan, measure_group
+from tests.benchmarks.peers.table import Measured, as_text, merge
+from tests.benchmarks.peers.works import WORKS, prepare
+from tests.clients.environment import ROOT, RegistryUnreachable
+from tf_serving_flask_app.bench.command import ended_like_ctrl_c
+from tf_serving_flask_app.bench.machine import this_machine
+from tf_serving_flask_app.bench.measure import start_client
+from tf_serving_flask_app.errors import ConfigurationError
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="How often all is measured.")
+@click.option("--seconds", type=click.FloatRange(0.2), default=3.0, show_default=True, help="Of each measurement.")
+@click.option("--concurrency", type=click.IntRange(1), default=8, show_default=True, help="Requests at once.")
+@click.option("--only", "names", type=click.Choice(list(PEERS)), multiple=True, help="Only this peer; may be repeated.")
+@click.option("--work", "works", type=click.Choice(list(WORKS)), multiple=True, help="Only this; may be repeated.")
+@click.option(
+    "--json",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write everything there; the works that it has from before and that are not measured now stay.",
+)
+@click.option("--all", "tried", is_flag=True, help="Print every set-up of each peer, not the better one only.")
+@click.option("--environments", is_flag=True, help="Make the peers' environments and the models, and end.")
+@click.option(
+    "--models",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=ROOT / ".peers-models",
+    help="Folder of the models, which are made once.",
+)
+@click.option(
+    "--environments-folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=ROOT,
+    help="Folder of the environments, which are made once too.",
+)
+def main(
+    rounds: int,
+    seconds: float,
+    concurrency: int,
+    names: tuple[str, ...],
+    works: tuple[str, ...],
+    file: Path | None,
+    tried: bool,
+    environments: bool,
+    models: Path,
+    environments_folder: Path,
+) -> None:
+    """Measure this server beside LitServe, BentoML, MLServer, KServe and FastAPI, and print one table.
+
+    Each peer has an environment of its own, `.venv-peers-NAME`, 2 GB, which is made on first use. All of them, with the
+    models, take ten minutes once; each work's measurement takes about eight by default. One work at a time:
+    `--work mobilenet --json FILE`, and the next one into the same FILE.
+    """
+    began = time.monotonic()
+    plan = Plan([PEERS[name] for name in names or PEERS], rounds, seconds, concurrency, environments_folder.absolute())
+
+    def tell(text: str) -> None:
+        click.echo(f"[{time.monotonic() - began:6.1f} s] {text}", err=True)
+
+    try:
+        with ended_like_ctrl_c(), tempfile.TemporaryDirectory() as folder:
+            sections, problems = run(plan, works or tuple(WORKS), models, Path(folder), tell, not environments)
+    except (ConfigurationError, RegistryUnreachable, RuntimeError) as exc:
+        raise click.ClickException(str(exc)) from exc
+    if environments:
+        return
+    former = read(file) if file is not None and file.exists() else []
+    sections = merge(former, sections)
+    machine = this_machine("tensorflow", "numpy", "pillow", "gunicorn", "eventlet")
+    versions = ", ".join(f"{peer.name} {pinned(peer.requirements, peer.name)}" for peer in PEERS.values())
+    if file is not None:
+        settings = {"rounds": rounds, "seconds": seconds, "concurrency": concurrency, "peers": versions}
+        written = {"machine": asdict(machine), "settings": settings, "sections": [each.as_json() for each in sections]}
+        file.write_text(json.dumps(written, indent=1))
+    click.echo(f"{machine}\n{versions}")
+    click.echo(f"{rounds} interleaved rounds of {seconds:g} s, medians; {concurrency} requests at once\n")
+    click.echo(as_text(sections, tried=tried))
+    if problems:
+        click.echo("\nNot measured:\n" + "\n".join(problems))
+        sys.exit(1)
+
+
+def run(
+    plan: Plan, works: Sequence[str], models: Path, folder: Path, tell: Callable[[str], object], measured: bool
+) -> tuple[list[Measured], list[str]]:
+    """Make what is missing, and measure: the sections, and what could not be measured."""
+    sections: list[Measured] = []
+    problems: list[str] = []
+    for peer in plan.peers:
+        tell(f"{peer.name}: its environment")
+        peer.make_environment(plan.environments)
+    tell("the models")
+    groups = [prepare(name, models, folder) for name in works]
+    if measured:
+        with closing(start_client()) as client:
+            for group in groups:
+                try:
+                    outcome = measure_group(group, plan, client, tell)
+                except ConfigurationError as exc:
+                    problems.append(f"{group.name}: {exc}")
+                else:
+                    sections += outcome.sections
+                    problems += outcome.problems
+    return sections, problems
+
+
+def read(file: Path) -> list[Measured]:
+    """Read the sections of a file written before."""
+    return [Measured.from_json(fields) for fields in json.loads(file.read_text())["sections"]]
+
+
+def pinned(requirements: Path, package: str) -> str:
+    """The version of a package in a requirements file."""
+    (found,) = (
+        line.split("==")[1] for line in requirements.read_text().splitlines() if line.startswith(f"{package}==")
+    )
+    return found
+
+
+if __name__ == "__main__":
+    main()
