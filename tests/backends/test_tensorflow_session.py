@@ -267,6 +267,7 @@ def test_a_graph_that_joins_calls_by_itself_gets_several_at_once(tmp_path: Path,
     (tmp_path / "joins.pb").write_bytes(graph.as_graph_def().SerializeToString())
     backend = load("frozen_graph", tmp_path / "joins.pb", inputs={"x": "x:0"}, outputs={"y": "y:0"})
     with ThreadPoolExecutor(2) as pool:
-        calls = [pool.submit(backend.run, "serving_default", {"x": np.array([number], np.float32)}) for number in (0, 2)]
+        inputs = [{"x": np.array([number], np.float32)} for number in (0, 2)]
+        calls = [pool.submit(backend.run, "serving_default", each) for each in inputs]
 
         assert [call.result(60)["y"].tolist() for call in calls] == [[2.0], [3.0]]
