@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.live.server import wait_until
 from tf_serving_flask_app.gunicorn.native import HubCalls, Job, NativeThreads
 
 
@@ -75,3 +76,29 @@ def test_nobody_is_told_where_the_waiter_notices_by_itself(threads: NativeThread
     threads.start(lambda: 2, other)
     deliver_until(hub_calls, other, 1)
     assert waiter.woken == []
+
+
+def test_work_goes_to_the_thread_that_became_idle_last(hub_calls: HubCalls) -> None:
+    threads, waiter = NativeThreads(hub_calls, 3, "lifo"), Waiter()
+    for count in range(1, 51):
+        threads.start(threading.get_ident, waiter)
+        deliver_until(hub_calls, waiter, count)
+        wait_until(lambda: len(threads._idle) == 3, "thread at rest")
+
+    assert len({job.result for job in waiter.woken[1:]}) == 1
+
+
+def test_each_of_many_jobs_from_many_threads_is_done_once(hub_calls: HubCalls) -> None:
+    threads, waiter = NativeThreads(hub_calls, 4, "many"), Waiter()
+    done: list[int] = []
+    starters = [
+        threading.Thread(target=lambda: [threads.start(lambda: done.append(1), waiter) for _ in range(2000)])
+        for _ in range(4)
+    ]
+    for starter in starters:
+        starter.start()
+    for starter in starters:
+        starter.join()
+    deliver_until(hub_calls, waiter, 8000)
+
+    assert len(done) == 8000

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from queue import SimpleQueue
 from typing import Any, Generic, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -78,25 +77,30 @@ class Job(Generic[T]):
 
 
 class NativeThreads:
-    """A fixed number of native threads."""
+    """A fixed number of native threads. Work goes to the one that became idle last: its memory is warm."""
 
     def __init__(self, hub_calls: HubCalls, count: int, name: str) -> None:
         """Start the threads; only after the fork, as threads do not survive one."""
         self._hub_calls = hub_calls
-        self._waiting: SimpleQueue[Job[Any]] = SimpleQueue()
+        self._waiting: deque[Job[Any]] = deque()
+        self._idle: list[threading.Lock] = []
         for number in range(count):
             threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True).start()
 
     def start(self, function: Callable[[], T], waiter: Waiter) -> Job[T]:
         """Run a function in one of the threads."""
         job = Job(function, waiter)
-        self._waiting.put(job)
+        self._waiting.append(job)
+        with suppress(IndexError):  # all are busy: the first that is not looks what waits
+            self._idle.pop().release()
         return job
 
     def _work(self) -> None:
         """One native thread's life."""
+        rest = threading.Lock()
+        rest.acquire()
         while True:
-            job = self._waiting.get()
+            job = self._take(rest)
             try:
                 job.result = job.function()
             except BaseException as error:  # noqa: BLE001  # raised again where the result is waited for
@@ -105,3 +109,15 @@ class NativeThreads:
             if not job.waiter.notices(job):
                 self._hub_calls.add(partial(job.waiter.wake, job))
             del job  # else an idle thread keeps the last request's memory
+
+    def _take(self, rest: threading.Lock) -> Job[Any]:
+        """Wait for a job; ``rest`` is released when there may be one."""
+        while True:
+            with suppress(IndexError):
+                return self._waiting.popleft()
+            self._idle.append(rest)
+            if self._waiting:  # it came before it could be seen that this thread is idle
+                with suppress(ValueError):  # it was seen
+                    self._idle.remove(rest)
+                    continue
+            rest.acquire()
