@@ -53,9 +53,9 @@ def import_tensorflow() -> Any:
 def session_config(spec: SessionSpec) -> Any:
     """Make the ``ConfigProto`` of one model: its own thread pools, so that models do not share settings.
 
-    Nothing else is set, in it or in oneDNN's environment: with InceptionV3 and MobileNet, no other rewrite, executor,
-    cache or allocator differed from TensorFlow's own choice by more than the same run once again did, and glibc kept
-    what a call frees, so that none met a page fault. ``tests/benchmarks/session.py`` measures it again.
+    Nothing else is set, in it or in oneDNN's environment: with InceptionV3, batch 1 and one thread, no other rewrite,
+    executor, cache or allocator was faster than TensorFlow's own choice by more than the same run once again was; with
+    MobileNet the runs differed too much to tell. ``tests/benchmarks/session.py`` measures it again.
     """
     tf = import_tensorflow()
     config = tf.compat.v1.ConfigProto(

@@ -6,7 +6,9 @@ is: with green workers a native thread that the green one waits for, with thread
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -163,7 +165,7 @@ class Offload:
         except OSError as error:
             text = "The client went away before its request was complete."
             self._on_refusal(Refusal.of_environ(environ, CLIENT_CLOSED_REQUEST, text))
-            raise ConnectionResetError(104, "Connection reset by peer") from error
+            raise _reset() from error
         # The application sees a body of known length.
         del environ["HTTP_TRANSFER_ENCODING"]
         environ["CONTENT_LENGTH"] = str(body.tell())
@@ -200,14 +202,21 @@ class Offload:
     def _answer(
         self, environ: WSGIEnvironment, start_response: StartResponse, leave: Callable[[], None] = lambda: None
     ) -> list[bytes]:
-        """Let the application answer, and send it, in a thread."""
+        """Let the application answer, and send it, in a thread.
+
+        Raises:
+            ConnectionResetError: the client went away while its request waited, so nothing is answered.
+        """
         try:
             with environ["wsgi.input"]:
                 answer = self._call(environ)
         except ClientGone as error:
-            return self._refuse(environ, start_response, CLIENT_CLOSED_REQUEST, str(error))
+            self._on_refusal(Refusal.of_environ(environ, CLIENT_CLOSED_REQUEST, str(error)))
+            raise _reset() from error
         finally:
             leave()
+        if answer.status.startswith(str(CLIENT_CLOSED_REQUEST)):
+            raise _reset()
         if int(environ.get("CONTENT_LENGTH") or 0) > self._max_content_length:
             # The rest of the body is not worth reading only to use the connection again.
             answer.headers.append(("Connection", "close"))
@@ -248,3 +257,8 @@ class Offload:
         refusal = Refusal.of_environ(environ, status, text)
         self._on_refusal(refusal)
         return self._send(environ, start_response, Answer(refusal.status_line, refusal.headers, [refusal.body]))
+
+
+def _reset() -> ConnectionResetError:
+    """What gunicorn takes as the end of a connection, without an answer."""
+    return ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))

@@ -15,7 +15,7 @@ def has_gone(connection: Any) -> bool:
     Linux reports a reset as POLLHUP and POLLERR, but an ordinary close, and the end of a process, as POLLRDHUP alone,
     as it does for a client that only says that it will send no more (``shutdown(SHUT_WR)``). Those two look alike
     until something is sent. Clients that give up are common, and each would cost a call of the model; half-closing
-    ones are rare. So both count as gone, as they do for nginx; as the answer says so, the rare one is told.
+    ones are rare. So both count as gone, as they do for nginx.
 
     It works below TLS, whose own farewell is followed by a close. To be asked from any thread.
     """
