@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.environment import RegistryUnreachable, make_environment
+from tests.live.commands import started  # noqa: F401  # a fixture
 from tests.live.server import ROOT, LiveServer
 
 MODES: dict[str, dict[str, str]] = {

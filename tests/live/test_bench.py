@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.conftest import COLORS, HALF, WriteSpec
-from tests.live.server import ROOT, wait_until
+from tests.live import commands
+from tests.live.server import wait_until
 
 pytestmark = pytest.mark.live
 
@@ -23,34 +21,11 @@ QUICK = ["--rounds", "2", "--seconds", "0.2", "--workers", "2", "-c", "4"]
 
 
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "tf_serving_flask_app", "bench", *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    return commands.start("bench", *arguments)
 
 
 def bench(*arguments: str | Path) -> tuple[int, str, str]:
-    """Run the command to its end: exit code, stdout, stderr."""
-    with start(*arguments) as process:
-        output, errors = process.communicate(timeout=60)
-    assert "Traceback" not in output + errors
-    return process.returncode, output, errors
-
-
-@pytest.fixture
-def started() -> Iterator[list[psutil.Process]]:
-    """Processes to be gone at the end; those that are not are ended, and fail the test."""
-    processes: list[psutil.Process] = []
-    yield processes
-    _, left = psutil.wait_procs(processes, timeout=10)
-    for process in left:
-        process.kill()
-
-    assert left == []
+    return commands.finish(start(*arguments), 60)
 
 
 def test_pictures_are_measured_in_each_mode_beside_the_ceiling(write_spec: WriteSpec) -> None:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -17,40 +14,18 @@ import pytest
 import yaml
 
 from tests.conftest import COLORS, HALF, WriteSpec
-from tests.live.server import ROOT, wait_until
+from tests.live import commands
+from tests.live.server import wait_until
 
 pytestmark = pytest.mark.live
 
 
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "tf_serving_flask_app", "tune", *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]), "WEB_CONCURRENCY": "2"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    return commands.start("tune", *arguments, WEB_CONCURRENCY="2")
 
 
 def tune(*arguments: str | Path) -> tuple[int, str, str]:
-    """Run the command to its end: exit code, stdout, stderr."""
-    with start(*arguments) as process:
-        output, errors = process.communicate(timeout=100)
-    assert "Traceback" not in output + errors
-    return process.returncode, output, errors
-
-
-@pytest.fixture
-def started() -> Iterator[list[psutil.Process]]:
-    """Processes to be gone at the end; those that are not are ended, and fail the test."""
-    processes: list[psutil.Process] = []
-    yield processes
-    _, left = psutil.wait_procs(processes, timeout=10)
-    for process in left:
-        process.kill()
-
-    assert left == []
+    return commands.finish(start(*arguments), 100)
 
 
 def test_an_interrupted_run_leaves_no_process_and_the_next_goes_on_within_its_budget(
