@@ -160,6 +160,12 @@ class Busy(HalfPlusTwo):
         return super().run(signature, inputs)
 
 
+class Prompt(HalfPlusTwo):
+    """Says that it waits for nothing, which is so."""
+
+    computes_only = True
+
+
 class Unloadable(HalfPlusTwo):
     """Fails to load in a way that nobody foresaw."""
 

@@ -15,7 +15,6 @@ import pytest
 
 from tests.live.server import wait_until
 from tf_serving_flask_app.context import CLIENT_LOOK_S
-from tf_serving_flask_app.gunicorn.answer import Answer
 from tf_serving_flask_app.gunicorn.offload import Offload
 from tf_serving_flask_app.gunicorn.refusal import Refusal
 from tf_serving_flask_app.gunicorn.turns import Turns
@@ -23,11 +22,11 @@ from tf_serving_flask_app.gunicorn.turns import Turns
 MAX = 100
 
 
-def direct(work: Callable[[], list[bytes]]) -> list[bytes]:
+def direct(work: Callable[[], list[bytes]], environ: dict[str, Any]) -> list[bytes]:
     return work()
 
 
-def forbidden(_work: Callable[[], list[bytes]]) -> list[bytes]:
+def forbidden(_work: Callable[[], list[bytes]], environ: dict[str, Any]) -> list[bytes]:
     raise AssertionError("this request has to go another way")
 
 
@@ -310,7 +309,7 @@ def test_a_request_waits_from_the_moment_when_its_body_is_complete() -> None:
     assert exchange.environ["tf_serving.received"] < body_complete[0] < exchange.environ["tf_serving.queued"]
 
 
-def after_a_while(work: Callable[[], Answer]) -> Answer:
+def after_a_while(work: Callable[[], list[bytes]], environ: dict[str, Any]) -> list[bytes]:
     """Run the work when it has waited so long for a thread that somebody looks whether the client is still there."""
     began = time.perf_counter()
     wait_until(lambda: time.perf_counter() - began > CLIENT_LOOK_S, "end of the wait")

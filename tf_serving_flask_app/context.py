@@ -28,6 +28,7 @@ class RequestContext:
         model_version: of that model.
         client_gone: tells whether the client has closed its connection; a system call.
         joined: how many requests the model call answered, this one among them.
+        computes_only: a model was called that does nothing but compute, in this process and in the thread that calls.
         stages: nanoseconds spent in each stage (``decode``, ``predict``, ``postprocess``...).
     """
 
@@ -40,6 +41,7 @@ class RequestContext:
     model_version: str | None = None
     client_gone: Callable[[], bool] = bool  # which gives False
     joined: int = 1
+    computes_only: bool = False
     stages: dict[str, int] = field(default_factory=dict)
 
     def stage(self, name: str) -> Stage:

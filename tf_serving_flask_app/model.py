@@ -36,6 +36,8 @@ class Model:
             for signature in backend.signatures.values()
             if batching.max_batch_size > 1 and can_batch(signature)
         }
+        waits = spec.preprocess is not None or spec.postprocess is not None or batching.max_wait_ms > 0
+        self._computes_only = backend.computes_only and not waits
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
@@ -135,6 +137,7 @@ class Model:
         if self.spec.timeout_s is not None and math.isfinite(context.deadline):  # a warm-up has no deadline
             context.deadline = min(context.deadline, time.monotonic() + self.spec.timeout_s)
         called = self.signature(signature)
+        context.computes_only = self._computes_only
         called.check(inputs, any_shape=any_shape and self._backend.takes_any_shape)
         batcher = self._batchers.get(called.name)
         if batcher is not None:

@@ -43,6 +43,10 @@ class Backend(ABC):
     """True where a call of several rows costs less than as many calls and leaves nothing behind, so that calls are
     joined unless the spec says otherwise; see ``batching``."""
 
+    computes_only: bool = False
+    """True where ``run`` does nothing but compute, and does so in the thread that calls: then the processor's time in
+    that thread tells how long a call lasts."""
+
     @abstractmethod
     def __init__(self, spec: ModelSpec) -> None:
         """Load the model that the spec names."""

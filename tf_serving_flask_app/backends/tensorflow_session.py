@@ -126,9 +126,9 @@ class TensorFlowSession(Backend):
         }
         self._calls: dict[str, Callable[..., list[Any]] | None] = dict.fromkeys(bindings)
         kinds = {operation.type for operation in session.graph.get_operations()}
-        self._inline = spec.session.inter_op_threads == 1 and not kinds & JOINS_CALLS
+        self.computes_only = spec.session.inter_op_threads == 1 and not kinds & JOINS_CALLS
         # Calls of several threads would else share the processor and hold the memory of all their tensors at once.
-        self._turn: AbstractContextManager[object] = Lock() if self._inline else nullcontext()
+        self._turn: AbstractContextManager[object] = Lock() if self.computes_only else nullcontext()
         # A request must never add to the graph: that leaks memory and slows every later call.
         session.graph.finalize()
         only = next(iter(self.signatures.values())) if len(self.signatures) == 1 else None
@@ -149,7 +149,7 @@ class TensorFlowSession(Backend):
         call = self._calls[signature]
         try:
             if call is None:  # many models have signatures that nobody calls
-                call = self._calls[signature] = prepared_call(self._session, called, inline=self._inline)
+                call = self._calls[signature] = prepared_call(self._session, called, inline=self.computes_only)
             with self._turn:
                 values = call(*[inputs[name] for name in called.inputs])
         except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as exc:

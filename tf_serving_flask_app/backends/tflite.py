@@ -34,6 +34,7 @@ class TFLiteModel(Backend):
     """
 
     platform = "tensorflow_tflite"
+    computes_only = True
 
     @classmethod
     def before_fork(cls) -> None:

@@ -12,7 +12,7 @@ import ssl
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gunicorn import http, sock, util
 from gunicorn.workers.base_async import AsyncWorker
@@ -21,6 +21,7 @@ from tf_serving_flask_app.gunicorn.balance import STEP_S, TICK_S
 from tf_serving_flask_app.gunicorn.connection import Connection
 from tf_serving_flask_app.gunicorn.native import Flag, HubCalls, NativeThreads
 from tf_serving_flask_app.gunicorn.offload import Run
+from tf_serving_flask_app.gunicorn.quick import QuickRequests
 from tf_serving_flask_app.gunicorn.quick_io import Reader
 from tf_serving_flask_app.gunicorn.workers import (
     CLIENT_TIMEOUT_S,
@@ -30,6 +31,9 @@ from tf_serving_flask_app.gunicorn.workers import (
     has_arrived,
     linger,
 )
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 HEADER_TIMEOUT_S = 20.0
 """How long the header of a request may take from its first byte on, the TLS handshake of a connection likewise."""
@@ -117,18 +121,19 @@ class HubWorker(ServingWorker, AsyncWorker):
         raise NotImplementedError
 
     def make_runs(self) -> tuple[Run, Run]:
-        """Requests run in native threads, ``cfg.threads`` at once."""
+        """Requests run in native threads, ``cfg.threads`` at once, but for quick ones."""
         self.connections: dict[Any, Connection] = {}
         self.reader = Reader()
         self.hub_calls = HubCalls()
         self.watch(self.hub_calls.wake_up, self.hub_calls.make)
         self.tls = sock.ssl_context(self.cfg) if self.cfg.is_ssl else None
-        return self._make_run(self.cfg.threads, "request"), self._make_run(OPERATION_THREADS, "operation")
+        run = QuickRequests(self._make_run(self.cfg.threads, "request"))
+        return run, self._make_run(OPERATION_THREADS, "operation")
 
     def _make_run(self, count: int, name: str) -> Run:
         threads = NativeThreads(self.hub_calls, count, name)
 
-        def run(work: Callable[[], list[bytes]]) -> list[bytes]:
+        def run(work: Callable[[], list[bytes]], environ: WSGIEnvironment) -> list[bytes]:
             return self.connections[self.current()].run(work, threads)
 
         return run

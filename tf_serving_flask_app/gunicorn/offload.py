@@ -40,8 +40,8 @@ LATE = "The deadline passed while the request waited for a thread; allow more ti
 class Run(Protocol):
     """Runs a function in a thread and returns, or raises, what it did."""
 
-    def __call__(self, work: Callable[[], list[bytes]], /) -> list[bytes]:
-        """Wait for ``work``, without keeping other connections waiting."""
+    def __call__(self, work: Callable[[], list[bytes]], environ: WSGIEnvironment, /) -> list[bytes]:
+        """Wait for ``work``, the answer to a request, without keeping other connections waiting."""
 
 
 class Send(Protocol):
@@ -135,7 +135,7 @@ class Offload:
         if environ["PATH_INFO"] in OPERATIONS:
             environ["wsgi.input"] = self._receive(environ)
             environ["tf_serving.queued"] = time.perf_counter()
-            return self._run_operation(lambda: self._answer(environ, start_response))
+            return self._run_operation(lambda: self._answer(environ, start_response), environ)
         # A slow upload takes no place, else a few slow clients could take all; but none is begun in vain.
         if self._in_flight.full:
             return self._refuse(environ, start_response)
@@ -191,7 +191,7 @@ class Offload:
             self._turns.give_back(kind)
             self._in_flight.leave()
 
-        return self._run(lambda: self._answer(environ, start_response, leave))
+        return self._run(lambda: self._answer(environ, start_response, leave), environ)
 
     def _seconds_left(self, environ: WSGIEnvironment) -> float:
         """How long a request can wait until it is too late."""

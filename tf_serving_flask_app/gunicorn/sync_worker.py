@@ -6,12 +6,15 @@ import select
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gunicorn.workers import sync
 
 from tf_serving_flask_app.gunicorn.offload import Run
 from tf_serving_flask_app.gunicorn.workers import FIRST_BYTE_S, IDLE_LINGER_S, ServingWorker, linger
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 
 class SyncWorker(ServingWorker, sync.SyncWorker):
@@ -53,6 +56,6 @@ class SyncWorker(ServingWorker, sync.SyncWorker):
             listener.close()
 
 
-def run_here(work: Callable[[], list[bytes]]) -> list[bytes]:
+def run_here(work: Callable[[], list[bytes]], environ: WSGIEnvironment) -> list[bytes]:
     """Run a request in the calling thread."""
     return work()
