@@ -20,7 +20,6 @@ from tf_serving_flask_app.batching import GONE_SEEN_S, Batcher, batch_sizes, can
 from tf_serving_flask_app.context import RequestContext
 from tf_serving_flask_app.errors import ClientGone, DeadlineExceeded, InvalidInput
 from tf_serving_flask_app.gunicorn.presence import has_gone
-from tf_serving_flask_app.spec_parts import BatchingSpec
 from tf_serving_flask_app.tensors import Array, Signature, TensorInfo, Tensors
 
 DEADLINE_S = 10.0
@@ -57,8 +56,8 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def batcher(model: Any, calls_at_once: int = 1, **spec: Any) -> Batcher:
-    return Batcher("doubling", model, BatchingSpec(**spec), calls_at_once)
+def batcher(model: Any, calls_at_once: int = 1, max_batch_size: int = 8, max_wait_ms: float = 0.0) -> Batcher:
+    return Batcher("doubling", model, batch_sizes(max_batch_size), max_wait_ms, calls_at_once)
 
 
 def context(seconds: float = math.inf) -> RequestContext:
@@ -116,18 +115,18 @@ def test_what_arrives_while_the_model_is_busy_is_the_next_batch_and_each_gets_it
     assert model.batches == [[1], [2, 3, 4, 5]]
 
 
-def test_batches_have_a_power_of_two_rows_and_not_more_than_the_spec_allows(
+def test_batches_have_a_size_that_was_warmed_up_and_not_more_rows_than_the_spec_allows(
     model: Doubling, pool: ThreadPoolExecutor
 ) -> None:
-    joined = batcher(model, max_batch_size=4)
+    joined = batcher(model, max_batch_size=11)
     first = hold(pool, joined, model, x(0))
-    others = submit(pool, joined, *(x(value) for value in range(1, 8)))
+    others = submit(pool, joined, *(x(value) for value in range(1, 15)))
     model.permit()
     for future in (first, *others):
         future.result(DEADLINE_S)
 
-    assert [len(batch) for batch in model.batches] == [1, 4, 2, 1]
-    assert list(itertools.chain(*model.batches)) == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert [len(batch) for batch in model.batches] == [1, 10, 4]
+    assert list(itertools.chain(*model.batches)) == list(range(15))
 
 
 def test_calls_of_several_rows_join_as_wholes(model: Doubling, pool: ThreadPoolExecutor) -> None:
@@ -463,10 +462,14 @@ def test_many_threads_lose_and_mix_up_nothing(pool: ThreadPoolExecutor) -> None:
     assert waiting(joined) == 0
 
 
-def test_sizes_are_powers_of_two() -> None:
+def test_sizes_are_closer_together_where_they_are_small() -> None:
     assert batch_sizes(1) == [1]
-    assert batch_sizes(8) == [1, 2, 4, 8]
-    assert batch_sizes(12) == [1, 2, 4, 8]
+    assert batch_sizes(5) == [1, 2, 3, 4, 5]
+    assert batch_sizes(33) == [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32]
+
+
+def test_sizes_that_take_long_to_prepare_are_powers_of_two() -> None:
+    assert batch_sizes(12, few=True) == [1, 2, 4, 8]
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,11 @@ class Model:
         self.version = str(backend.version)
         self._backend = backend
         batching = spec.batching or BatchingSpec(max_batch_size=8 if backend.joins_calls else 1)
-        self._batch_sizes = batch_sizes(batching.max_batch_size)
+        self._batch_sizes = batch_sizes(batching.max_batch_size, few=spec.session.xla)
         self._batchers = {
-            signature.name: Batcher(spec.name, partial(backend.run, signature.name), batching)
+            signature.name: Batcher(
+                spec.name, partial(backend.run, signature.name), self._batch_sizes, batching.max_wait_ms
+            )
             for signature in backend.signatures.values()
             if batching.max_batch_size > 1 and can_batch(signature)
         }
