@@ -15,7 +15,9 @@ from tf_serving_flask_app.bench.helper import Helper
 from tf_serving_flask_app.bench.usage import Memory, memory
 from tf_serving_flask_app.bench.work import Work
 from tf_serving_flask_app.context import RequestContext, warm_context
+from tf_serving_flask_app.cores import usable_cores
 from tf_serving_flask_app.errors import ServingError
+from tf_serving_flask_app.memory import keep_memory_together
 from tf_serving_flask_app.repository import Repository
 from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.spec_file import load_spec
@@ -114,7 +116,9 @@ def make_loop(spec: Path, assets: Path | None, environ: Mapping[str, str], work:
     sys.path.append(str(spec.resolve().parent))  # where hooks and backends are looked up
     (model,) = (model for model in load_spec(spec, assets).models if model.name == work.model)
     alone = model.model_copy(update={"batching": BatchingSpec(max_batch_size=1)})
-    repository = Repository([alone], Settings.from_environ(environ))
+    settings = Settings.from_environ(environ)
+    keep_memory_together(max(2, usable_cores() // settings.processes))  # as the server does
+    repository = Repository([alone], settings)
     call = _call(repository.find(work.model, Task), work)
     return lambda turn: _take_turn(call, turn)
 
