@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from tf_serving_flask_app.apis.compression import compress
 from tf_serving_flask_app.apis.documentation import Binary, Operation, documented
@@ -18,7 +18,7 @@ from tf_serving_flask_app.apis.open_inference_types import (
     InferenceResponse,
     RequestParameters,
 )
-from tf_serving_flask_app.apis.wire import read_body, request_context
+from tf_serving_flask_app.apis.wire import ServingResponse, read_body, request_context, this_request
 from tf_serving_flask_app.context import RequestContext
 from tf_serving_flask_app.repository import Repository
 from tf_serving_flask_app.tasks.base import Task
@@ -48,11 +48,12 @@ def create_blueprint(repository: Repository) -> Blueprint:
         `Accept: application/json` asks for that.
         """
         context = request_context()
+        request = this_request()
         task = find_task(repository, name, version, context)
         as_json = "json" in request.headers.get("Accept", "") and request.accept_mimetypes.best == "application/json"
         header = request.headers.get(JSON_LENGTH_HEADER)
         answer = answer_call(task, read_body(), header, context, raw_to_json=as_json)
-        return response(answer)
+        return response(answer, request.headers.get("Accept-Encoding"))
 
     return blueprint
 
@@ -90,11 +91,11 @@ def answer_call(
         return write_answer(asked, outputs, task)
 
 
-def response(answer: Answer) -> Response:
-    """Send an answer, compressed where the client accepts that and it is worth it."""
-    body, coding = compress(answer.body, request.headers.get("Accept-Encoding"))
+def response(answer: Answer, accepted: str | None) -> Response:
+    """Send an answer, compressed where the client's ``Accept-Encoding`` allows that and it is worth it."""
+    body, coding = compress(answer.body, accepted)
     mimetype = "application/json" if answer.json_length is None else "application/octet-stream"
-    made = Response(body, mimetype=mimetype)
+    made = ServingResponse(body, mimetype=mimetype)
     if answer.json_length is not None:
         made.headers[JSON_LENGTH_HEADER] = str(answer.json_length)
     if coding is not None:

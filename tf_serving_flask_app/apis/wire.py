@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from typing import IO, Any, cast
+from collections.abc import Callable, Iterable
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from flask import Request, Response
 from flask import request as flask_request
-from flask.globals import request_ctx
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from tf_serving_flask_app.apis.content_encoding import decoded
@@ -16,7 +16,16 @@ from tf_serving_flask_app.errors import InvalidInput
 from tf_serving_flask_app.json_arrays import parse_json
 from tf_serving_flask_app.json_encoder import encode_json
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
 SPOOL_OVER_BYTES = 1 << 20
+
+BODILESS = frozenset({204, 304, *range(100, 200)})
+"""Statuses of which HTTP wants no body, and Werkzeug fewer headers."""
+
+this_request: Callable[[], Request] = flask_request._get_current_object  # type: ignore[attr-defined]
+"""The current request itself; each look at Flask's stand-in for it costs as much as reading a small body."""
 
 
 class ServingRequest(Request):
@@ -37,9 +46,31 @@ class ServingRequest(Request):
         return cast("IO[bytes]", tempfile.SpooledTemporaryFile(SPOOL_OVER_BYTES, dir=self.upload_folder))
 
 
+class ServingResponse(Response):
+    """A response that goes out as it is, where its body is one piece."""
+
+    def get_wsgi_response(self, environ: WSGIEnvironment) -> tuple[Iterable[bytes], str, list[tuple[str, str]]]:
+        """See ``Response.get_wsgi_response``; that looks for more than an answer to a model call has."""
+        body = self.response
+        headers = self.headers
+        if (
+            type(body) is not list
+            or len(body) != 1
+            or type(body[0]) is not bytes
+            or self._on_close
+            or self.status_code in BODILESS
+            or environ["REQUEST_METHOD"] == "HEAD"
+            or "Content-Length" not in headers
+            or "Location" in headers
+            or "Content-Location" in headers
+        ):
+            return super().get_wsgi_response(environ)
+        return body, self.status, headers.to_wsgi_list()
+
+
 def request_context() -> RequestContext:
     """The context that ``observability.access`` made when the request arrived."""
-    return cast(RequestContext, flask_request.environ["tf_serving.request"])
+    return cast(RequestContext, this_request().environ["tf_serving.request"])
 
 
 def json_response(data: Any, status: int = 200, *, non_finite: bool = False) -> Response:
@@ -50,7 +81,7 @@ def json_response(data: Any, status: int = 200, *, non_finite: bool = False) -> 
         status: the answer's.
         non_finite: write NaN and infinities as TensorFlow Serving does; else they are null.
     """
-    return Response(encode_json(data, non_finite=non_finite), status=status, mimetype="application/json")
+    return ServingResponse(encode_json(data, non_finite=non_finite), status, mimetype="application/json")
 
 
 def read_json_object() -> dict[str, Any]:
@@ -77,7 +108,7 @@ def read_body() -> bytes:
         UnsupportedMediaType: its encoding is not known.
         InvalidInput: it is not encoded as it says, or ends early.
     """
-    request = request_ctx.request  # once: each look at Flask's stand-in for it costs as much as reading a small body
+    request = this_request()
     most = request.max_content_length
     length = request.content_length
     if length is None:
