@@ -18,10 +18,12 @@ from tf_serving_flask_app.apis.open_inference_types import (
     InferenceResponse,
     RequestParameters,
 )
-from tf_serving_flask_app.apis.wire import ServingResponse, read_body, request_context, this_request
+from tf_serving_flask_app.apis.wire import ServingResponse, read_body, this_request
 from tf_serving_flask_app.context import RequestContext
 from tf_serving_flask_app.repository import Repository
 from tf_serving_flask_app.tasks.base import Task
+
+JSON_LENGTH_VARIABLE = f"HTTP_{JSON_LENGTH_HEADER.upper().replace('-', '_')}"
 
 
 def create_blueprint(repository: Repository) -> Blueprint:
@@ -47,13 +49,14 @@ def create_blueprint(repository: Repository) -> Blueprint:
         may be a picture's file where the model is for pictures; the outputs then are bytes, or JSON where
         `Accept: application/json` asks for that.
         """
-        context = request_context()
         request = this_request()
+        environ = request.environ  # whose headers cost less than the request's
+        context = environ["tf_serving.request"]
         task = find_task(repository, name, version, context)
-        as_json = "json" in request.headers.get("Accept", "") and request.accept_mimetypes.best == "application/json"
-        header = request.headers.get(JSON_LENGTH_HEADER)
+        as_json = "json" in environ.get("HTTP_ACCEPT", "") and request.accept_mimetypes.best == "application/json"
+        header = environ.get(JSON_LENGTH_VARIABLE)
         answer = answer_call(task, read_body(), header, context, raw_to_json=as_json)
-        return response(answer, request.headers.get("Accept-Encoding"))
+        return response(answer, environ.get("HTTP_ACCEPT_ENCODING"))
 
     return blueprint
 

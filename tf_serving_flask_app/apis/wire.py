@@ -24,6 +24,9 @@ SPOOL_OVER_BYTES = 1 << 20
 BODILESS = frozenset({204, 304, *range(100, 200)})
 """Statuses of which HTTP wants no body, and Werkzeug fewer headers."""
 
+LOCATIONS = ("location", "content-location")
+"""Headers that Werkzeug encodes."""
+
 this_request: Callable[[], Request] = flask_request._get_current_object  # type: ignore[attr-defined]
 """The current request itself; each look at Flask's stand-in for it costs as much as reading a small body."""
 
@@ -52,7 +55,6 @@ class ServingResponse(Response):
     def get_wsgi_response(self, environ: WSGIEnvironment) -> tuple[Iterable[bytes], str, list[tuple[str, str]]]:
         """See ``Response.get_wsgi_response``; that looks for more than an answer to a model call has."""
         body = self.response
-        headers = self.headers
         if (
             type(body) is not list
             or len(body) != 1
@@ -60,12 +62,13 @@ class ServingResponse(Response):
             or self._on_close
             or self.status_code in BODILESS
             or environ["REQUEST_METHOD"] == "HEAD"
-            or "Content-Length" not in headers
-            or "Location" in headers
-            or "Content-Location" in headers
         ):
             return super().get_wsgi_response(environ)
-        return body, self.status, headers.to_wsgi_list()
+        headers = self.headers.to_wsgi_list()
+        names = {name.lower() for name, _ in headers}
+        if "content-length" not in names or not names.isdisjoint(LOCATIONS):
+            return super().get_wsgi_response(environ)
+        return body, self.status, headers
 
 
 def request_context() -> RequestContext:
@@ -109,16 +112,20 @@ def read_body() -> bytes:
         InvalidInput: it is not encoded as it says, or ends early.
     """
     request = this_request()
+    environ = request.environ
     most = request.max_content_length
-    length = request.content_length
+    sent = environ.get("CONTENT_LENGTH", "")
+    # Mostly digits; what else there may be, Werkzeug knows.
+    plain = sent.isdecimal() and sent.isascii() and "HTTP_TRANSFER_ENCODING" not in environ
+    length = int(sent) if plain else request.content_length
     if length is None:
         body = request.get_data(cache=False)
     elif most is not None and length > most:
         raise RequestEntityTooLarge
     else:
         # Not get_data(), which copies it several times over, in pieces.
-        body = request.environ["wsgi.input"].read(length)
+        body = environ["wsgi.input"].read(length)
         if len(body) < length:
             raise ClientDisconnected
-    codings = request.environ.get("HTTP_CONTENT_ENCODING")
+    codings = environ.get("HTTP_CONTENT_ENCODING")
     return decoded(body, codings, most) if codings else body
