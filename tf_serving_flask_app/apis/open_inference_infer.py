@@ -18,7 +18,7 @@ from tf_serving_flask_app.apis.open_inference_types import (
     InferenceResponse,
     RequestParameters,
 )
-from tf_serving_flask_app.apis.wire import ServingResponse, read_body, this_request
+from tf_serving_flask_app.apis.wire import read_body, this_request, whole_response
 from tf_serving_flask_app.context import RequestContext
 from tf_serving_flask_app.repository import Repository
 from tf_serving_flask_app.tasks.base import Task
@@ -97,8 +97,7 @@ def answer_call(
 def response(answer: Answer, accepted: str | None) -> Response:
     """Send an answer, compressed where the client's ``Accept-Encoding`` allows that and it is worth it."""
     body, coding = compress(answer.body, accepted)
-    mimetype = "application/json" if answer.json_length is None else "application/octet-stream"
-    made = ServingResponse(body, mimetype=mimetype)
+    made = whole_response(body, "application/json" if answer.json_length is None else "application/octet-stream")
     if answer.json_length is not None:
         made.headers[JSON_LENGTH_HEADER] = str(answer.json_length)
     if coding is not None:

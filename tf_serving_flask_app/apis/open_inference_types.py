@@ -99,8 +99,10 @@ class InferenceRequest(_Record):
     id: str | None = Field(None, description="Comes back in the answer.")
     parameters: RequestParameters = RequestParameters()
     inputs: Annotated[list[RequestInput], FailFast()]
+    # Not a list, of which each request would get a deep copy.
     outputs: Annotated[list[RequestOutput], FailFast()] = Field(
-        [], description="Which outputs, and in which order; left out or empty: all."
+        (),  # type: ignore[arg-type]
+        description="Which outputs, and in which order; left out or empty: all.",
     )
 
 

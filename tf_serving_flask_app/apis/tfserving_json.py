@@ -151,6 +151,10 @@ def _rows(instances: Any, infos: Mapping[str, TensorInfo], takes_pictures: Takes
             " tensorinfo_map"
         )
     named = is_object(instances[0])
+    if len(infos) == 1 and not named and not _any_object(instances):
+        [(only, info)] = infos.items()
+        info = _as_picture(instances, info, takes_pictures)
+        return {only: tensor_from_json(instances, info, partial(_check_rows, instances, {only: info}, named))}
     columns: dict[str, Any] = {}
     if named and all(is_object(row) and row.keys() == infos.keys() for row in instances):
         columns = {name: [row[name] for row in instances] for name in infos}

@@ -24,6 +24,9 @@ SPOOL_OVER_BYTES = 1 << 20
 BODILESS = frozenset({204, 304, *range(100, 200)})
 """Statuses of which HTTP wants no body, and Werkzeug fewer headers."""
 
+TAKEN_APART = frozenset({"scheme", "server", "root_path", "path", "query_string", "headers", "remote_addr"})
+"""What Werkzeug reads for each request when it is made."""
+
 LOCATIONS = ("location", "content-location")
 """Headers that Werkzeug encodes."""
 
@@ -34,10 +37,24 @@ this_request: Callable[[], Request] = flask_request._get_current_object  # type:
 class ServingRequest(Request):
     """A request whose large uploads are spooled in the upload folder, as files that have no name.
 
-    Such a file is gone with the process that holds it, so that nothing is left behind, not even by a kill.
+    Such a file is gone with the process that holds it, so that nothing is left behind, not even by a kill. What the
+    server says of the request is not taken apart before somebody asks for it; for a model call nobody does.
     """
 
     upload_folder: str | None = None
+
+    def __init__(self, environ: WSGIEnvironment, populate_request: bool = True, shallow: bool = False) -> None:
+        self.environ = environ
+        self.shallow = shallow
+        self.method = environ.get("REQUEST_METHOD", "GET").upper()
+        if populate_request and not shallow:
+            environ["werkzeug.request"] = self
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in TAKEN_APART:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+        super().__init__(self.environ, populate_request=False, shallow=self.shallow)
+        return self.__dict__[name]
 
     def _get_file_stream(
         self,
@@ -66,14 +83,21 @@ class ServingResponse(Response):
             return super().get_wsgi_response(environ)
         headers = self.headers.to_wsgi_list()
         names = {name.lower() for name, _ in headers}
-        if "content-length" not in names or not names.isdisjoint(LOCATIONS):
+        if not names.isdisjoint(LOCATIONS):
             return super().get_wsgi_response(environ)
+        if "content-length" not in names:
+            headers.append(("Content-Length", str(len(body[0]))))
         return body, self.status, headers
 
 
 def request_context() -> RequestContext:
     """The context that ``observability.access`` made when the request arrived."""
     return cast(RequestContext, this_request().environ["tf_serving.request"])
+
+
+def whole_response(body: bytes, content_type: str, status: int = 200) -> Response:
+    """Answer with a body of one piece, whose length is told when it goes out."""
+    return ServingResponse([body], status, content_type=content_type)
 
 
 def json_response(data: Any, status: int = 200, *, non_finite: bool = False) -> Response:
@@ -84,7 +108,7 @@ def json_response(data: Any, status: int = 200, *, non_finite: bool = False) -> 
         status: the answer's.
         non_finite: write NaN and infinities as TensorFlow Serving does; else they are null.
     """
-    return ServingResponse(encode_json(data, non_finite=non_finite), status, mimetype="application/json")
+    return whole_response(encode_json(data, non_finite=non_finite), "application/json", status)
 
 
 def read_json_object() -> dict[str, Any]:
