@@ -105,7 +105,7 @@ class Application(Flask):
         return func
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """See ``Flask.create_url_adapter``; a host whose characters are wrong is refused where it is bound."""
+        """See ``Flask.create_url_adapter``; where all hosts are trusted, the request's is not looked at twice."""
         if (
             request is None
             or self.config["TRUSTED_HOSTS"] is not None
