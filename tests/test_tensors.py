@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from tf_serving_flask_app.errors import InvalidInput
-from tf_serving_flask_app.tensors import Array, Signature, TensorInfo, array_from_json, array_to_json, zeros
+from tf_serving_flask_app.tensors import Array, Signature, TensorInfo, all_within, array_from_json, array_to_json, zeros
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
@@ -183,8 +183,37 @@ def test_a_list_of_arrays_is_one_more_dimension() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", BFLOAT16])
-def test_a_number_too_large_for_a_floating_type_becomes_infinite_without_a_warning(dtype: Any) -> None:
-    assert array_from_json([-1e300, 1e300], info(dtype)).astype(float).tolist() == [-math.inf, math.inf]
+@pytest.mark.parametrize("beside", [[], [0.5], [math.nan], [0.5] * 100])
+def test_a_number_too_large_for_a_floating_type_becomes_infinite_without_a_warning(
+    dtype: Any, beside: list[float]
+) -> None:
+    for row in ([*beside, -1e300, 1e300], [-1e300, *beside, 1e300], [-1e300, 1e300, *beside]):
+        array = array_from_json([row, row], info(dtype)).astype(float)
+
+        assert array.shape == (2, len(row))
+        assert np.isinf(array).sum() == 4
+        assert np.isnan(array).sum() == 2 * sum(map(math.isnan, beside))
+
+
+@pytest.mark.parametrize(
+    ("value", "within"),
+    [
+        ([1, -2.5], True),
+        ([[[1.0], [2.0]], [[-9.0], [4.0]]], True),
+        ([10.0, 1.0], False),
+        ([[1.0], [-10.0]], False),
+        ([math.nan, 10.0], False),
+        ([1.0, math.nan, 10.0], False),
+        ([math.inf], False),
+        ([], False),
+        ([[], []], False),
+        (1.0, False),
+        ([np.ones(2), [1, 1]], False),
+        ([0.0] * 1000, False),
+    ],
+)
+def test_of_few_numbers_it_is_told_whether_all_are_small(value: Any, within: bool) -> None:
+    assert all_within(value, 10) is within
 
 
 @pytest.mark.parametrize(

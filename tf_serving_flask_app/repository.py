@@ -180,7 +180,7 @@ class Repository:
                 raise InvalidInput(f"Several models fit; name one as 'modelname': {', '.join(fitting)}.")
             name = fitting[0]
         entry = self._entries.get(name)
-        if entry is None or not issubclass(entry.kind, kind):
+        if entry is None or kind not in entry.kind.__mro__:  # issubclass() asks ABCMeta, in Python
             names = ", ".join(self._fitting(kind)) or "none"
             if entry is not None:
                 raise ModelNotFound(f"Model {name!r} is for {entry.spec.task}; for this there are: {names}.", name)

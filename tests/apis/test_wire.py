@@ -8,11 +8,15 @@ import json
 import numpy as np
 import orjson
 import pytest
+from flask import Request, Response
 from flask.testing import FlaskClient
+from werkzeug.test import create_environ
 
 from tests.conftest import HALF, MakeApp
+from tf_serving_flask_app.apis.wire import ServingRequest, ServingResponse, whole_response
 from tf_serving_flask_app.json_arrays import SHORTEST_BYTES
 
+PLACE = "/ä"
 MANY = np.linspace(0, 1, 4000).astype(np.float32)
 
 
@@ -89,3 +93,51 @@ def test_a_body_of_unknown_length_is_read_where_the_server_ends_it(client: Flask
     )
 
     assert response.json == {"y": 4.0}
+
+
+def test_a_request_says_of_itself_what_flask_s_does() -> None:
+    environ = create_environ("/a/b?c=d", "https://host:81/root", method="post", headers={"Accept": "text/html"})
+    ours, theirs = ServingRequest(dict(environ)), Request(dict(environ))
+    names = ("method", "path", "root_path", "scheme", "server", "query_string", "remote_addr", "url", "args", "host")
+
+    assert [getattr(ours, name) for name in names] == [getattr(theirs, name) for name in names]
+    assert dict(ServingRequest(environ).headers) == dict(theirs.headers)
+    assert environ["werkzeug.request"].accept_mimetypes.best == "text/html"
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = ours.nothing
+
+
+def test_a_request_that_is_shallow_is_not_kept_in_its_environ() -> None:
+    environ = create_environ()
+    request = ServingRequest(environ, shallow=True)
+
+    assert request.path == "/"
+    assert "werkzeug.request" not in environ
+    with pytest.raises(RuntimeError, match="shallow"):
+        request.get_data()
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("status", [200, 400, 204, 304, 100])
+@pytest.mark.parametrize("headers", [{}, {"Location": PLACE}, {"Content-Location": PLACE}, {"Content-Length": "2"}])
+def test_a_body_of_one_piece_goes_out_as_flask_s_would(status: int, headers: dict[str, str], method: str) -> None:
+    environ = create_environ(method=method)
+    answers = []
+    for kind in (ServingResponse, Response):
+        body, line, sent = kind([b"ok"], status, headers, "text/html").get_wsgi_response(environ)
+        answers.append((b"".join(body), line, sorted(sent)))
+
+    assert answers[0] == answers[1]
+
+
+def test_a_response_with_more_to_it_is_closed_and_sent_in_its_pieces() -> None:
+    closed: list[bool] = []
+    response = whole_response(b"ok", "text/html")
+    response.call_on_close(lambda: closed.append(True))
+    body, _, _ = response.get_wsgi_response(create_environ())
+    body.close()  # type: ignore[attr-defined]
+    pieces, _, headers = ServingResponse(["a", "b"]).get_wsgi_response(create_environ())
+
+    assert closed == [True]
+    assert list(pieces) == [b"a", b"b"]
+    assert ("Content-Length", "2") in headers

@@ -6,7 +6,7 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import NotFound
 
 from tf_serving_flask_app.apis.documentation import Operation, documented, path_template
-from tf_serving_flask_app.apis.wire import request_context
+from tf_serving_flask_app.apis.wire import this_request
 from tf_serving_flask_app.metrics import METRICS_PATH, Metrics
 
 ON_METRICS_PORT = frozenset({METRICS_PATH, "/livez", "/readyz"})
@@ -18,8 +18,9 @@ def create_blueprint(metrics: Metrics, port: int | None) -> Blueprint:
 
     @blueprint.before_app_request
     def note_route() -> None:
+        request = this_request()
         rule = request.url_rule
-        request_context().route = None if rule is None else path_template(rule.rule)
+        request.environ["tf_serving.request"].route = None if rule is None else path_template(rule.rule)
         if port is None:
             return
         if request.path not in ON_METRICS_PORT if arrived_at(port) else request.path == METRICS_PATH:

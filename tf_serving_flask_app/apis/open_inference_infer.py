@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from tf_serving_flask_app.apis.compression import compress
 from tf_serving_flask_app.apis.documentation import Binary, Operation, documented
@@ -18,10 +18,12 @@ from tf_serving_flask_app.apis.open_inference_types import (
     InferenceResponse,
     RequestParameters,
 )
-from tf_serving_flask_app.apis.wire import read_body, request_context
+from tf_serving_flask_app.apis.wire import read_body, this_request, whole_response
 from tf_serving_flask_app.context import RequestContext
 from tf_serving_flask_app.repository import Repository
 from tf_serving_flask_app.tasks.base import Task
+
+JSON_LENGTH_VARIABLE = f"HTTP_{JSON_LENGTH_HEADER.upper().replace('-', '_')}"
 
 
 def create_blueprint(repository: Repository) -> Blueprint:
@@ -47,12 +49,14 @@ def create_blueprint(repository: Repository) -> Blueprint:
         may be a picture's file where the model is for pictures; the outputs then are bytes, or JSON where
         `Accept: application/json` asks for that.
         """
-        context = request_context()
+        request = this_request()
+        environ = request.environ  # whose headers cost less than the request's
+        context = environ["tf_serving.request"]
         task = find_task(repository, name, version, context)
-        as_json = "json" in request.headers.get("Accept", "") and request.accept_mimetypes.best == "application/json"
-        header = request.headers.get(JSON_LENGTH_HEADER)
+        as_json = "json" in environ.get("HTTP_ACCEPT", "") and request.accept_mimetypes.best == "application/json"
+        header = environ.get(JSON_LENGTH_VARIABLE)
         answer = answer_call(task, read_body(), header, context, raw_to_json=as_json)
-        return response(answer)
+        return response(answer, environ.get("HTTP_ACCEPT_ENCODING"))
 
     return blueprint
 
@@ -90,11 +94,10 @@ def answer_call(
         return write_answer(asked, outputs, task)
 
 
-def response(answer: Answer) -> Response:
-    """Send an answer, compressed where the client accepts that and it is worth it."""
-    body, coding = compress(answer.body, request.headers.get("Accept-Encoding"))
-    mimetype = "application/json" if answer.json_length is None else "application/octet-stream"
-    made = Response(body, mimetype=mimetype)
+def response(answer: Answer, accepted: str | None) -> Response:
+    """Send an answer, compressed where the client's ``Accept-Encoding`` allows that and it is worth it."""
+    body, coding = compress(answer.body, accepted)
+    made = whole_response(body, "application/json" if answer.json_length is None else "application/octet-stream")
     if answer.json_length is not None:
         made.headers[JSON_LENGTH_HEADER] = str(answer.json_length)
     if coding is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from tf_serving_flask_app.apis.validation import Record, shown, validate
 from tf_serving_flask_app.context import RequestContext
@@ -30,7 +31,20 @@ def parse_request(kind: type[Record], text: bytes) -> Record:
         raise InvalidInput(f"failed to parse the request JSON buffer: {exc}") from exc
     if not isinstance(data, dict):
         raise InvalidInput("failed to parse the request JSON buffer: it must be an object")
-    return validate(kind, data)
+    return validate(kind, without_nulls(data) if b"null" in text else data)
+
+
+def without_nulls(record: dict[str, Any]) -> dict[str, Any]:
+    """Take null as what is left out, in a request and the records in it: some clients write it."""
+    return {name: _without_nulls(name, value) for name, value in record.items() if value is not None}
+
+
+def _without_nulls(name: str, value: Any) -> Any:
+    if name == "parameters" and isinstance(value, dict):
+        return without_nulls(value)
+    if name in ("inputs", "outputs") and isinstance(value, list):
+        return [without_nulls(item) if isinstance(item, dict) else item for item in value]
+    return value
 
 
 def find_task(repository: Repository, name: str, version: str | None, context: RequestContext | None = None) -> Task:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, WithJsonSchema, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, WithJsonSchema
 
 MOST_DIMENSIONS = 64
 """As many as NumPy's arrays have."""
@@ -30,12 +30,6 @@ Size = Annotated[int, Field(ge=0)] | None
 class _Record(BaseModel):
     # Clients add keys of their own, and newer versions of the protocol may; they change nothing.
     model_config = ConfigDict(strict=True, extra="ignore")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_nulls(cls, data: Any) -> Any:
-        """Take null as what is left out: some clients write it."""
-        return {name: value for name, value in data.items() if value is not None} if isinstance(data, dict) else data
 
 
 class _Parameters(_Record):
@@ -105,8 +99,10 @@ class InferenceRequest(_Record):
     id: str | None = Field(None, description="Comes back in the answer.")
     parameters: RequestParameters = RequestParameters()
     inputs: Annotated[list[RequestInput], FailFast()]
+    # Not a list, of which each request would get a deep copy.
     outputs: Annotated[list[RequestOutput], FailFast()] = Field(
-        [], description="Which outputs, and in which order; left out or empty: all."
+        (),  # type: ignore[arg-type]
+        description="Which outputs, and in which order; left out or empty: all.",
     )
 
 

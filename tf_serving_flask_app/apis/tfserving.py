@@ -41,7 +41,7 @@ from tf_serving_flask_app.apis.tfserving_types import (
     StatusAnswer,
     VersionsAnswer,
 )
-from tf_serving_flask_app.apis.wire import json_response, read_body, request_context
+from tf_serving_flask_app.apis.wire import json_response, read_body, request_context, this_request
 from tf_serving_flask_app.context import RequestContext
 from tf_serving_flask_app.entries import VersionStatus
 from tf_serving_flask_app.errors import (
@@ -69,14 +69,6 @@ def create_blueprint(repository: Repository) -> Blueprint:
     """Make the routes."""
     blueprint = Blueprint("tfserving", __name__)
     blueprint.record_once(lambda state: state.app.url_map.converters.update(CONVERTERS))
-
-    @blueprint.before_request
-    def options() -> Response | None:
-        """Answer OPTIONS as TensorFlow Serving does before it looks at the path."""
-        if request.method != "OPTIONS":
-            return None
-        origin = ORIGIN.match(request.headers.get("Origin", ""))
-        return Response(status=200 if origin else 400, mimetype="application/json")
 
     @blueprint.get("/v1/models")
     @documented(Operation("Names of the models (KServe V1)", TAG, answers={200: ModelsAnswer}))
@@ -200,7 +192,13 @@ def create_blueprint(repository: Repository) -> Blueprint:
 
     @blueprint.before_request
     def path_as_sent() -> Response | None:
-        """Take apart an encoded path before it is decoded: an encoded slash or colon separates nothing."""
+        """Answer OPTIONS as TensorFlow Serving does before it looks at the path, and take apart an encoded path before
+        it is decoded: an encoded slash or colon separates nothing.
+        """
+        request = this_request()
+        if request.method == "OPTIONS":
+            origin = ORIGIN.match(request.headers.get("Origin", ""))
+            return Response(status=200 if origin else 400, mimetype="application/json")
         if "%" not in request.environ.get("RAW_URI", "%"):
             return None
         return every_other_path(rest="") if "%" in raw_path() else None

@@ -151,17 +151,25 @@ def _rows(instances: Any, infos: Mapping[str, TensorInfo], takes_pictures: Takes
             " tensorinfo_map"
         )
     named = is_object(instances[0])
+    if len(infos) == 1 and not named and not _any_object(instances):
+        [(only, info)] = infos.items()
+        info = _as_picture(instances, info, takes_pictures)
+        return {only: tensor_from_json(instances, info, partial(_check_rows, instances, {only: info}, named))}
     columns: dict[str, Any] = {}
     if named and all(is_object(row) and row.keys() == infos.keys() for row in instances):
         columns = {name: [row[name] for row in instances] for name in infos}
     elif not named and not _any_object(instances):
         columns = {next(iter(infos)): instances}
     taken = {name: _as_picture(column, infos[name], takes_pictures) for name, column in columns.items()}
-    explain = partial(_check_rows, instances, {**infos, **taken}, named)
+
+    def explain() -> None:
+        _check_rows(instances, {**infos, **taken}, named)
+
     if not columns:
         explain()
     inputs = {name: tensor_from_json(column, taken[name], explain) for name, column in columns.items()}
-    if missing := infos.keys() - inputs.keys():
+    if len(inputs) < len(infos):
+        missing = infos.keys() - inputs.keys()
         raise InvalidInput(
             f"input size does not match signature: {len(inputs)}!={len(infos)} len({{{','.join(sorted(inputs))}}}) !="
             f" len({{{','.join(sorted(infos))}}}). Sent extra: {{}}. Missing but required:"
@@ -179,7 +187,7 @@ def _as_picture(value: Any, info: TensorInfo, takes_pictures: TakesPictures) -> 
     """The tensor that a value is read as: one of strings, where an encoded picture stands for an input's numbers."""
     while is_list(value) and len(value):
         value = value[0]
-    if is_base64(value) and takes_pictures(info.name):
+    if isinstance(value, dict) and is_base64(value) and takes_pictures(info.name):
         return replace(info, dtype=np.dtype(object), shape=None)
     return info
 
@@ -256,7 +264,7 @@ def row_answer(outputs: Tensors) -> dict[str, Any]:
         size = len(array)
     values = {name: _value(name, array) for name, array in outputs.items()}
     if len(values) == 1:
-        return {"predictions": next(iter(values.values()))}
+        return {"predictions": values[name]}
     return {"predictions": [{name: value[row] for name, value in values.items()} for row in range(size)]}
 
 

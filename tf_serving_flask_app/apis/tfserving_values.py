@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tf_serving_flask_app.errors import InvalidInput, Unsupported
-from tf_serving_flask_app.tensors import Array, TensorInfo, array_from_json, bytes_from_base64, dtype_name
+from tf_serving_flask_app.tensors import Array, TensorInfo, all_within, array_from_json, bytes_from_base64, dtype_name
 
 QUOTED_BYTES = 256
 """Of a client's JSON, in an error."""
@@ -72,7 +72,7 @@ def tensor_from_json(value: Any, info: TensorInfo, explain: Callable[[], object]
 def _loses_digits(value: Any, array: Array) -> bool:
     """Tell whether a number of a value is beyond what TensorFlow Serving puts into a float type."""
     bits = MANTISSA_BITS.get(dtype_name(array.dtype))
-    if bits is None or not array.size or np.abs(array).max() < 1 << bits:
+    if bits is None or all_within(value, 1 << bits) or not array.size or np.abs(array).max() < 1 << bits:
         return False
     numbers = np.asarray(value)
     return numbers.dtype.kind not in "iuf" or bool(wrong_numbers(numbers, array.dtype).any())
@@ -220,7 +220,8 @@ def lossy(number: Any, target: str) -> str:
 
 def is_list(value: Any) -> bool:
     """Tell whether a value was a JSON list."""
-    return isinstance(value, list) or (isinstance(value, np.ndarray) and value.ndim > 0)
+    kind = type(value)
+    return kind is list or (kind is np.ndarray and value.ndim > 0)
 
 
 def is_base64(value: Any) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 
 from tf_serving_flask_app.backends.acceleration import check_graph, check_machine
 from tf_serving_flask_app.backends.base import Backend
-from tf_serving_flask_app.errors import BackendFailed, ConfigurationError, InvalidInput, Overloaded
+from tf_serving_flask_app.errors import BackendFailed, ConfigurationError, InvalidInput, Overloaded, ServingError
 from tf_serving_flask_app.spec import ModelSpec
 from tf_serving_flask_app.spec_parts import SessionSpec, TensorSpec
 from tf_serving_flask_app.tensors import PREDICT_METHOD, Signature, TensorInfo, Tensors
@@ -143,8 +143,6 @@ class TensorFlowSession(Backend):
 
     def run(self, signature: str, inputs: Tensors) -> Tensors:
         """Run the graph once; see ``Backend.run``."""
-        import tensorflow as tf
-
         called = self.signatures[signature]
         call = self._calls[signature]
         try:
@@ -152,15 +150,11 @@ class TensorFlowSession(Backend):
                 call = self._calls[signature] = prepared_call(self._session, called, inline=self.computes_only)
             with self._turn:
                 values = call(*[inputs[name] for name in called.inputs])
-        except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as exc:
-            raise InvalidInput(f"The model refuses this input: {one_line(exc)}") from exc
-        except (ValueError, TypeError) as exc:
-            # What feeding raises for a shape or type that the placeholder cannot hold.
-            raise InvalidInput(f"The model refuses this input: {one_line(exc)}") from exc
-        except tf.errors.ResourceExhaustedError as exc:
-            raise Overloaded("The model ran out of memory; send smaller inputs or fewer at once.") from exc
-        except tf.errors.OpError as exc:
-            raise BackendFailed(one_line(exc)) from exc
+        except Exception as exc:
+            error = told(exc)
+            if error is None:
+                raise
+            raise error from exc
         return {name: np.asarray(value) for name, value in zip(called.outputs, values, strict=True)}
 
     def tensors(self) -> list[TensorInfo]:
@@ -197,13 +191,27 @@ def prepared_call(session: Any, signature: Signature, *, inline: bool) -> Callab
     fetches = [name for name in dict.fromkeys(wanted) if name not in feeds]
     options = CallableOptions(feed=feeds, fetch=fetches)
     options.run_options.inter_op_thread_pool = CALLERS_THREAD if inline else 0
-    run = session._make_callable_from_options(options)
+    run: Callable[..., list[Any]] = session._make_callable_from_options(options)
+    if fetches == wanted:
+        return run
 
     def call(*values: Any) -> list[Any]:
         found = {**dict(zip(feeds, values, strict=True)), **dict(zip(fetches, run(*values), strict=True))}
         return [found[name] for name in wanted]
 
     return call
+
+
+def told(exc: Exception) -> ServingError | None:
+    """What a client is told of what TensorFlow raised; None where the fault is none of TensorFlow's."""
+    import tensorflow as tf
+
+    # The last two are what feeding raises for a shape or type that the placeholder cannot hold.
+    if isinstance(exc, (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError, ValueError, TypeError)):
+        return InvalidInput(f"The model refuses this input: {one_line(exc)}")
+    if isinstance(exc, tf.errors.ResourceExhaustedError):
+        return Overloaded("The model ran out of memory; send smaller inputs or fewer at once.")
+    return BackendFailed(one_line(exc)) if isinstance(exc, tf.errors.OpError) else None
 
 
 def tensor_info(name: str, tensor: Any) -> TensorInfo:
