@@ -111,7 +111,7 @@ class Request(http.Request):
         if len(read) != len(new):  # a line goes on with the one before, or is left out
             return None
         fresh = iter(read)
-        headers = [known[line] if line in known else next(fresh) for line in lines]
+        headers = [known.get(line) or next(fresh) for line in lines]
         if len(dict(headers)) != len(headers):  # gunicorn knows what there must be but one of
             return None
         for line, header in zip(new, read, strict=True):
