@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from gunicorn.config import Config
 from gunicorn.http.errors import InvalidResponseHeader, InvalidResponseHeaderName
 from gunicorn.http.wsgi import Response
 
-from tf_serving_flask_app.gunicorn.answer import SMALL, Answer
+from tf_serving_flask_app.gunicorn.answer import SMALL, Answer, Pieces
 
 
 def response_to(request: bytes) -> Any:
@@ -23,6 +24,65 @@ def response_to(request: bytes) -> Any:
 
 def encode(answer: Answer, request: bytes = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n") -> list[bytes]:
     return answer.encode(response_to(request))
+
+
+def written_by_gunicorn(answer: Answer, response: Any) -> bytes:
+    """The same answer through all of gunicorn's ``Response``, told the length as it would else write chunks."""
+    response.sock = Pieces()
+    body = b"".join(answer.chunks)
+    response.start_response(answer.status, answer.headers)
+    if response.chunked:
+        response.chunked, response.response_length = False, len(body)
+        response.headers.append(("Content-Length", str(len(body))))
+    if body and response.req.method != "HEAD":
+        response.write(body)
+    response.close()
+    return b"".join(response.sock)
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [b"GET / HTTP/1.1", b"HEAD / HTTP/1.1", b"GET / HTTP/1.0", b"GET / HTTP/1.1\r\nConnection: close"],
+)
+@pytest.mark.parametrize("status", ["200 OK", "204 No Content", "304 Not Modified", "404 ", "500"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [("Content-Length", "8")],
+        [("content-length", " 3 ")],
+        [("Content-Length", "9"), ("X-A", "1"), ("X-A", " 2\t"), ("X-Latin", "\xe9")],
+        [("Connection", "keep-alive"), ("Date", "x"), ("Server", "y"), ("Transfer-Encoding", "chunked")],
+        [("Connection", "upgrade"), ("Upgrade", "websocket")],
+        [("Upgrade", "h2c")],
+    ],
+)
+@pytest.mark.parametrize("chunks", [[], [b"four", b"four"]])
+def test_an_answer_is_byte_for_byte_what_gunicorn_writes(
+    monkeypatch: pytest.MonkeyPatch,
+    request_head: bytes,
+    status: str,
+    headers: list[tuple[str, str]],
+    chunks: list[bytes],
+) -> None:
+    monkeypatch.setattr("time.time", lambda: 1795311497.9)
+    request = request_head + b"\r\nHost: x\r\n\r\n"
+    answer = Answer(status, headers, chunks)
+    ours, theirs = response_to(request), response_to(request)
+    written = b"".join(answer.encode(ours))
+
+    assert written == written_by_gunicorn(answer, theirs)
+    assert (ours.sent, ours.headers_sent, ours.should_close()) == (theirs.sent, True, theirs.should_close())
+
+
+def test_each_second_has_its_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    dates = []
+    for second in (0.0, 0.99, 1.0):
+        monkeypatch.setattr("time.time", partial(float, second))
+        (data,) = encode(Answer("200 OK", [], []))
+        dates += [line[-12:] for line in data.split(b"\r\n") if line.startswith(b"Date: ")]
+
+    assert dates == [b"00:00:00 GMT", b"00:00:00 GMT", b"00:00:01 GMT"]
 
 
 def test_header_and_body_are_one_piece() -> None:

@@ -16,7 +16,7 @@ import pytest
 from gunicorn.http.body import Body, ChunkedReader, LengthReader
 from gunicorn.http.unreader import SocketUnreader
 
-from tf_serving_flask_app.gunicorn.bodies import LARGE, SMALL, Bodies, BodyInMemory
+from tf_serving_flask_app.gunicorn.bodies import LARGE, SMALL, Bodies
 
 DATA = os.urandom(1 << 16) * (LARGE // (1 << 16) + 1)
 
@@ -40,7 +40,7 @@ def sent(data: bytes, early: int = 0) -> Iterator[SocketUnreader]:
 
 
 def in_memory(body: IO[bytes]) -> bool:
-    return isinstance(body, BodyInMemory) or not getattr(body, "_rolled", True)
+    return isinstance(body, io.BytesIO) or not getattr(body, "_rolled", True)
 
 
 @pytest.mark.parametrize("length", [0, 1, 5000, SMALL, SMALL + 1, 3 * SMALL + 7])

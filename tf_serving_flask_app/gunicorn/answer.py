@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+from gunicorn import util
 
 if TYPE_CHECKING:
     from _typeshed import OptExcInfo
@@ -55,9 +59,10 @@ class Answer:
             if response.chunked:  # gunicorn does not know that this is all
                 response.chunked, response.response_length = False, len(body)
                 response.headers.append(("Content-Length", str(len(body))))
+            pieces.append(head_of(response))
+            response.headers_sent = True
             if body and response.req.method != "HEAD":
                 response.write(body)
-            response.close()
         except BaseException:
             response.headers_sent = False  # they are not: there can be another answer
             raise
@@ -70,3 +75,25 @@ class Pieces(list[bytes]):
     """Takes what gunicorn writes to a connection."""
 
     sendall = list.append
+
+
+def head_of(response: Any) -> bytes:
+    """The head of an answer that is not chunked, byte for byte as gunicorn's ``Response`` would send it."""
+    connection = "upgrade" if response.upgrade else "close" if response.should_close() else "keep-alive"
+    major, minor = response.req.version
+    lines = [
+        f"HTTP/{major}.{minor} {response.status}",
+        f"Server: {response.version}",
+        f"Date: {date(int(time.time()))}",
+        f"Connection: {connection}",
+        *[f"{name}: {value}" for name, value in response.headers],
+        "\r\n",
+    ]
+    return "\r\n".join(lines).encode("latin-1")
+
+
+@lru_cache(maxsize=2)
+def date(second: int) -> str:
+    """A second since 1970 as HTTP writes it, put together once for all answers of that second."""
+    written: str = util.http_date(second)
+    return written

@@ -81,8 +81,11 @@ class Bodies:
         Raises:
             OSError: the client went away before it had sent all of it.
         """
-        lent = length if SMALL < length <= LARGE else 0
-        if length > LARGE or not self._room.take(lent):
+        if length <= SMALL:
+            data = b"".join(pieces(source, length))
+            if len(data) == length:
+                return io.BytesIO(data)
+        elif length > LARGE or not self._room.take(length):
             body = self.receive_up_to(source, length)
             if body.tell() == length:
                 body.seek(0)
@@ -90,15 +93,15 @@ class Bodies:
             body.close()
         else:
             try:
-                data = io.BytesIO()
+                collected = io.BytesIO()
                 for piece in pieces(source, length):
-                    data.write(piece)
-                if data.tell() == length:
-                    return BodyInMemory(data.getvalue(), lambda: self._room.give_back(lent))
+                    collected.write(piece)
+                if collected.tell() == length:
+                    return BodyInMemory(collected.getvalue(), lambda: self._room.give_back(length))
             except BaseException:
-                self._room.give_back(lent)
+                self._room.give_back(length)
                 raise
-            self._room.give_back(lent)
+            self._room.give_back(length)
         raise ConnectionResetError("the body ended early")
 
     def receive_up_to(self, source: Any, most: int) -> IO[bytes]:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
-from gunicorn import http, sock, util
+from gunicorn import sock, util
 from gunicorn.workers.base_async import AsyncWorker
 
 from tf_serving_flask_app.gunicorn.balance import STEP_S, TICK_S
@@ -23,6 +23,7 @@ from tf_serving_flask_app.gunicorn.native import Flag, HubCalls, NativeThreads
 from tf_serving_flask_app.gunicorn.offload import Run
 from tf_serving_flask_app.gunicorn.quick import QuickRequests
 from tf_serving_flask_app.gunicorn.quick_io import Reader
+from tf_serving_flask_app.gunicorn.request import KnownLines, get_parser
 from tf_serving_flask_app.gunicorn.workers import (
     CLIENT_TIMEOUT_S,
     FIRST_BYTE_S,
@@ -125,6 +126,7 @@ class HubWorker(ServingWorker, AsyncWorker):
         self.connections: dict[Any, Connection] = {}
         self.reader = Reader()
         self.hub_calls = HubCalls()
+        self.known_lines = KnownLines(self.cfg)
         self.watch(self.hub_calls.wake_up, self.hub_calls.make)
         self.tls = sock.ssl_context(self.cfg) if self.cfg.is_ssl else None
         run = QuickRequests(self._make_run(self.cfg.threads, "request"))
@@ -239,7 +241,7 @@ class HubWorker(ServingWorker, AsyncWorker):
                 if not self._shake_hands(connection):
                     return
             self._rests(connection, FIRST_BYTE_S)
-            parser = http.get_parser(self.cfg, connection, address)
+            parser = get_parser(self.cfg, connection, address, self.known_lines)
             proxy: dict[str, Any] = {}
             while self._request_begins(connection, parser.unreader):
                 request = None
