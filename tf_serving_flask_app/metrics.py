@@ -97,7 +97,7 @@ class Metrics:
             "gauge_livesum",
             "tfsf_http_requests_in_flight",
             "Requests that are being worked on; those that wait for a thread are not.",
-        ).of()
+        )[()]
         self._model_seconds = Histogram(
             values,
             MODEL_SECONDS,
@@ -151,7 +151,7 @@ class Metrics:
             ("model", "version"),
         )
         with values.lock:
-            Family(values, "gauge_livesum", "tfsf_worker_processes", "Worker processes that are alive.").of().set(1)
+            Family(values, "gauge_livesum", "tfsf_worker_processes", "Worker processes that are alive.")[()].set(1)
 
     def begin_request(self, path: str) -> None:
         """Count a request that is begun, unless it asks for the metrics: who looks must not find itself at work."""
@@ -177,36 +177,36 @@ class Metrics:
             if path != METRICS_PATH:
                 self._in_flight.add(-1)
             route = context.route or OTHER
-            self._requests.of(route, method if method in METHODS else OTHER, str(status)).add(1)
-            self._seconds.of(route).observe(seconds)
+            self._requests[route, method if method in METHODS else OTHER, str(status)].add(1)
+            self._seconds[route,].observe(seconds)
             if received:
-                self._received.of(route).add(received)
-            self._sent.of(route).add(sent)
+                self._received[route,].add(received)
+            self._sent[route,].add(sent)
             if context.model_name is not None and context.model_version is not None:
                 model = context.model_name, context.model_version
-                self._model_seconds.of(*model, "success" if status < 400 else "failure").observe(seconds)
+                self._model_seconds[*model, "success" if status < 400 else "failure"].observe(seconds)
                 for stage, spent_ns in context.stages.items():
-                    self._stage_seconds.of(*model, stage).observe(spent_ns / 1e9)
+                    self._stage_seconds[*model, stage].observe(spent_ns / 1e9)
                 if "predict" in context.stages and status < 400:
                     # Each of the requests that a call answered counts its share of it.
                     call = *model, str(context.joined)
-                    self._calls.of(*call).add(1 / context.joined)
-                    self._call_seconds.of(*call).add(context.stages["predict"] / context.joined / 1e9)
-                self._last_request.of(*model).set(time.time())
+                    self._calls[call].add(1 / context.joined)
+                    self._call_seconds[call].add(context.stages["predict"] / context.joined / 1e9)
+                self._last_request[model].set(time.time())
 
     def count_refusal(self, method: str | None, status: int) -> None:
         """Count a request that the application did not get to see; without a method if it could not be read."""
         with self._values.lock:
-            self._requests.of(REFUSED, method if method in METHODS else OTHER, str(status)).add(1)
+            self._requests[REFUSED, method if method in METHODS else OTHER, str(status)].add(1)
 
     def count_load(self, model: str, version: str, result: str) -> None:
         """Count a load, or the end of what was loaded; a ``LoadListener``."""
         with self._values.lock:
             if result == "unloaded":
-                self._unloads.of(model, version).add(1)
+                self._unloads[model, version].add(1)
             else:
-                self._loads.of(model, version, result).add(1)
-            self._loaded.of(model, version).add({"loaded": 1, "unloaded": -1}.get(result, 0))
+                self._loads[model, version, result].add(1)
+            self._loaded[model, version].add({"loaded": 1, "unloaded": -1}.get(result, 0))
 
     def exposition(self, accept: str | None) -> tuple[bytes, str]:
         """All metrics as text for Prometheus, and its content type, chosen by the request's ``Accept``."""
