@@ -35,8 +35,14 @@ _TAKEN = _RESERVED | {
     "process.pid",
     "process.thread.name",
 }
+
+
+class PlainList(list[str]):
+    """A list of which it is known that it holds nothing but text."""
+
+
 # Values of these types orjson writes as strict JSON, or raises TypeError.
-_SURE = frozenset({str, int, bool, NoneType})
+_SURE = frozenset({str, int, bool, NoneType, PlainList})
 
 # What could end a line, drive a terminal or turn the reading direction round, and what UTF-8 cannot hold.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -82,14 +88,10 @@ class JsonFormatter(json.JsonFormatter):
         request = current_request.get()
         if request is not None:
             log_data.update(request_fields(request))
-        attributes = record.__dict__
-        for name in _extra_names(tuple(attributes), _TAKEN):
-            value = attributes[name]
-            kind = type(value)
-            if kind in _SURE or (kind is list and _SURE.issuperset(map(type, value))):
-                log_data[name] = value
-            else:
-                log_data[name] = _plain(value)
+        extras = _extras(record, _TAKEN)
+        if not _SURE.issuperset(map(type, extras.values())):
+            extras = {name: _plain(value) for name, value in extras.items()}
+        log_data.update(extras)
         if record.exc_info or record.exc_text or record.stack_info:
             log_data.update(self._error_fields(record))
 
@@ -133,9 +135,7 @@ class ReadableFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Format the record; control characters are shown escaped, so that they cannot forge a line."""
         request = current_request.get()
-        extras: dict[Any, Any] = dict(request_fields(request)) if request else {}
-        names = _extra_names(tuple(record.__dict__), _RESERVED)
-        extras.update((name, record.__dict__[name]) for name in names)
+        extras = {**(request_fields(request) if request else {}), **_extras(record, _RESERVED)}
         request_id = as_text(extras.pop("http.request.id", ""))
         profile = as_text(extras.pop("profile_text", ""))
         if "http.response.status_code" in extras:
@@ -164,12 +164,17 @@ def _message(record: logging.LogRecord) -> str:
         return f"{as_text(record.msg)} [this log message could not take its arguments {args}: {as_text(error)}]"
 
 
+def _extras(record: logging.LogRecord, taken: frozenset[str]) -> dict[Any, Any]:
+    extras = record.__dict__.copy()
+    for name in _no_extras(tuple(extras), taken):
+        del extras[name]
+    return extras
+
+
 @lru_cache(maxsize=256)
-def _extra_names(attributes: tuple[Any, ...], taken: frozenset[str]) -> tuple[Any, ...]:
-    """Which attributes of a record are extras; remembered, as records of one origin have the same ones."""
-    return tuple(
-        name for name in attributes if name not in taken and not (isinstance(name, str) and name.startswith("_"))
-    )
+def _no_extras(names: tuple[Any, ...], taken: frozenset[str]) -> tuple[Any, ...]:
+    """Which of a record's attributes are no extras; remembered, as records of one origin have the same names."""
+    return tuple(name for name in names if name in taken or (isinstance(name, str) and name.startswith("_")))
 
 
 def request_fields(request: RequestContext) -> dict[str, str]:
