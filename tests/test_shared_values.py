@@ -19,7 +19,7 @@ import pathlib, signal, sys
 from tests.test_shared_values import Counting
 other = Counting(pathlib.Path(sys.argv[1]))
 other.count("killed", 3)
-other.gauge[()].set(1)
+other.gauge.of().set(1)
 print("counted", flush=True)
 signal.pause()
 """
@@ -46,7 +46,7 @@ class Counting:
 
     def count(self, kind: str = "a", amount: float = 1) -> None:
         with self.values.lock:
-            self.counter[kind,].add(amount)
+            self.counter.of(kind).add(amount)
 
     def samples(self) -> Samples:
         return {
@@ -80,7 +80,7 @@ def test_each_process_tells_the_sum_over_all(folder: Path) -> None:
 def test_a_histogram_counts_up_to_each_bound_and_sums_up(folder: Path) -> None:
     first, second = Counting(folder), Counting(folder)
     for each, seconds in ((first, 0.25), (first, 0.5), (second, 0.75), (second, 9.0)):
-        each.histogram["a",].observe(seconds)
+        each.histogram.of("a").observe(seconds)
 
     assert first.samples() == {
         ("seconds_bucket", ("a", "0.5")): 2.0,
@@ -95,8 +95,8 @@ def test_what_ended_stays_counted_but_is_not_live_any_more(folder: Path) -> None
     first, second = Counting(folder), Counting(folder)
     for each, newest in ((first, 7.0), (second, 5.0)):
         each.count()
-        each.gauge[()].set(1)
-        each.newest[()].set(newest)
+        each.gauge.of().set(1)
+        each.newest.of().set(newest)
     both = second.samples()
     first.values.close()
     one = second.samples()
@@ -111,7 +111,7 @@ def test_a_new_process_goes_on_in_the_files_of_one_that_ended(folder: Path) -> N
     for _ in range(20):
         comes_and_goes = Counting(folder)
         comes_and_goes.count()
-        comes_and_goes.gauge[()].add(1)
+        comes_and_goes.gauge.of().add(1)
         sizes.add(len(files(folder)))
         now = stays.samples()["now", ()]
         comes_and_goes.values.close()
@@ -146,7 +146,7 @@ def test_sums_never_fail_or_shrink_while_processes_come_and_go(folder: Path) -> 
         for _ in range(times):
             other = Counting(folder)
             other.count()
-            other.gauge[()].set(1)
+            other.gauge.of().set(1)
             other.values.close()
 
     seen = [0.0]

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from tf_serving_flask_app.context import RequestContext
-from tf_serving_flask_app.shared_values import Family, Histogram, SharedValues
+from tf_serving_flask_app.shared_values import Distribution, Family, Histogram, SharedValues, Value
 
 LoadListener = Callable[[str, str, str], None]
 """Called with a model's name, its version, and what happened: ``loaded``, ``failed`` or ``unloaded``."""
@@ -60,6 +60,23 @@ class ModelStatistics:
     calls: dict[int, Spent] = field(default_factory=dict)
 
 
+# Route, method, status, model, version, how many requests were joined, stages.
+_Kind = tuple[str, str, int, str | None, str | None, int, tuple[str, ...]]
+
+
+@dataclass(slots=True)
+class _Values:
+    """The values of one kind of requests, found once."""
+
+    requests: Value
+    sent: Value
+    seconds: list[Distribution]
+    stages: list[Distribution] = field(default_factory=list)
+    calls: Value | None = None
+    call_seconds: Value | None = None
+    last_request: Value | None = None
+
+
 class Metrics:
     """Counts what happens in this process, and tells the sum over all processes that use the same folder."""
 
@@ -97,7 +114,7 @@ class Metrics:
             "gauge_livesum",
             "tfsf_http_requests_in_flight",
             "Requests that are being worked on; those that wait for a thread are not.",
-        )[()]
+        ).of()
         self._model_seconds = Histogram(
             values,
             MODEL_SECONDS,
@@ -150,8 +167,9 @@ class Metrics:
             "Worker processes that have the version loaded.",
             ("model", "version"),
         )
+        self._found: dict[_Kind, _Values] = {}
         with values.lock:
-            Family(values, "gauge_livesum", "tfsf_worker_processes", "Worker processes that are alive.")[()].set(1)
+            Family(values, "gauge_livesum", "tfsf_worker_processes", "Worker processes that are alive.").of().set(1)
 
     def begin_request(self, path: str) -> None:
         """Count a request that is begun, unless it asks for the metrics: who looks must not find itself at work."""
@@ -176,37 +194,60 @@ class Metrics:
         with self._values.lock:
             if path != METRICS_PATH:
                 self._in_flight.add(-1)
-            route = context.route or OTHER
-            self._requests[route, method if method in METHODS else OTHER, str(status)].add(1)
-            self._seconds[route,].observe(seconds)
+            route, stages = context.route or OTHER, context.stages
+            # One search instead of a dozen.
+            kind = (
+                route,
+                method if method in METHODS else OTHER,
+                status,
+                context.model_name,
+                context.model_version,
+                context.joined,
+                tuple(stages),
+            )
+            values = self._found.get(kind) or self._find(kind)
+            values.requests.add(1)
             if received:
-                self._received[route,].add(received)
-            self._sent[route,].add(sent)
-            if context.model_name is not None and context.model_version is not None:
-                model = context.model_name, context.model_version
-                self._model_seconds[*model, "success" if status < 400 else "failure"].observe(seconds)
-                for stage, spent_ns in context.stages.items():
-                    self._stage_seconds[*model, stage].observe(spent_ns / 1e9)
-                if "predict" in context.stages and status < 400:
-                    # Each of the requests that a call answered counts its share of it.
-                    call = *model, str(context.joined)
-                    self._calls[call].add(1 / context.joined)
-                    self._call_seconds[call].add(context.stages["predict"] / context.joined / 1e9)
-                self._last_request[model].set(time.time())
+                self._received.of(route).add(received)
+            values.sent.add(sent)
+            for distribution in values.seconds:
+                distribution.observe(seconds)
+            for distribution, spent_ns in zip(values.stages, stages.values(), strict=False):
+                distribution.observe(spent_ns / 1e9)
+            if values.calls is not None and values.call_seconds is not None:
+                # Each of the requests that a call answered counts its share of it.
+                values.calls.add(1 / context.joined)
+                values.call_seconds.add(stages["predict"] / context.joined / 1e9)
+            if values.last_request is not None:
+                values.last_request.set(time.time())
+
+    def _find(self, kind: _Kind) -> _Values:
+        route, method, status, model, version, joined, stages = kind
+        values = self._found[kind] = _Values(
+            self._requests.of(route, method, str(status)), self._sent.of(route), [self._seconds.of(route)]
+        )
+        if model is not None and version is not None:
+            values.seconds.append(self._model_seconds.of(model, version, "success" if status < 400 else "failure"))
+            values.stages.extend(self._stage_seconds.of(model, version, stage) for stage in stages)
+            if "predict" in stages and status < 400:
+                values.calls = self._calls.of(model, version, str(joined))
+                values.call_seconds = self._call_seconds.of(model, version, str(joined))
+            values.last_request = self._last_request.of(model, version)
+        return values
 
     def count_refusal(self, method: str | None, status: int) -> None:
         """Count a request that the application did not get to see; without a method if it could not be read."""
         with self._values.lock:
-            self._requests[REFUSED, method if method in METHODS else OTHER, str(status)].add(1)
+            self._requests.of(REFUSED, method if method in METHODS else OTHER, str(status)).add(1)
 
     def count_load(self, model: str, version: str, result: str) -> None:
         """Count a load, or the end of what was loaded; a ``LoadListener``."""
         with self._values.lock:
             if result == "unloaded":
-                self._unloads[model, version].add(1)
+                self._unloads.of(model, version).add(1)
             else:
-                self._loads[model, version, result].add(1)
-            self._loaded[model, version].add({"loaded": 1, "unloaded": -1}.get(result, 0))
+                self._loads.of(model, version, result).add(1)
+            self._loaded.of(model, version).add({"loaded": 1, "unloaded": -1}.get(result, 0))
 
     def exposition(self, accept: str | None) -> tuple[bytes, str]:
         """All metrics as text for Prometheus, and its content type, chosen by the request's ``Accept``."""

@@ -201,8 +201,8 @@ class SharedValues:
                 number += 1
 
 
-class Family(dict[tuple[str, ...], Value]):
-    """A counter or gauge: the labels' values -> the number, which is made when it is first looked up.
+class Family:
+    """A counter or gauge: a value for each combination of labels.
 
     Args:
         values: where they live.
@@ -213,15 +213,18 @@ class Family(dict[tuple[str, ...], Value]):
     """
 
     def __init__(self, values: SharedValues, kind: str, name: str, text: str, labels: Sequence[str] = ()) -> None:
-        super().__init__()
         self._values = values
         self._what = kind, name.removesuffix("_total"), name
         self._text = text
         self._labels = tuple(labels)
+        self._children: dict[tuple[str, ...], Value] = {}
 
-    def __missing__(self, labels: tuple[str, ...]) -> Value:
-        named = dict(zip(self._labels, labels, strict=True))
-        value = self[labels] = self._values.value(*self._what, named, self._text)
+    def of(self, *labels: str) -> Value:
+        """The value for these labels."""
+        value = self._children.get(labels)
+        if value is None:
+            named = dict(zip(self._labels, labels, strict=True))
+            value = self._children[labels] = self._values.value(*self._what, named, self._text)
         return value
 
 
@@ -241,8 +244,8 @@ class Distribution:
         self._buckets[bisect_left(self._bounds, amount)].add(1)
 
 
-class Histogram(dict[tuple[str, ...], Distribution]):
-    """A histogram: the labels' values -> the distribution, which is made when it is first looked up.
+class Histogram:
+    """A histogram: a distribution for each combination of labels.
 
     Args:
         values: where they live.
@@ -255,17 +258,21 @@ class Histogram(dict[tuple[str, ...], Distribution]):
     def __init__(
         self, values: SharedValues, name: str, text: str, labels: Sequence[str], bounds: Sequence[float]
     ) -> None:
-        super().__init__()
         self._values = values
         self._name = name
         self._text = text
         self._labels = tuple(labels)
         self._bounds = tuple(bounds)
+        self._children: dict[tuple[str, ...], Distribution] = {}
 
-    def __missing__(self, labels: tuple[str, ...]) -> Distribution:
-        named = dict(zip(self._labels, labels, strict=True))
-        buckets = [self._value("_bucket", {**named, "le": le}) for le in (*map(repr, self._bounds), "+Inf")]
-        distribution = self[labels] = Distribution(self._value("_sum", named), self._bounds, buckets)
+    def of(self, *labels: str) -> Distribution:
+        """The distribution for these labels."""
+        distribution = self._children.get(labels)
+        if distribution is None:
+            named = dict(zip(self._labels, labels, strict=True))
+            buckets = [self._value("_bucket", {**named, "le": le}) for le in (*map(repr, self._bounds), "+Inf")]
+            distribution = Distribution(self._value("_sum", named), self._bounds, buckets)
+            self._children[labels] = distribution
         return distribution
 
     def _value(self, suffix: str, labels: dict[str, str]) -> Value:
