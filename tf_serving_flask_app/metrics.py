@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from tf_serving_flask_app.context import RequestContext
-from tf_serving_flask_app.shared_values import Family, Histogram, SharedValues
+from tf_serving_flask_app.shared_values import Distribution, Family, Histogram, SharedValues, Value
 
 LoadListener = Callable[[str, str, str], None]
 """Called with a model's name, its version, and what happened: ``loaded``, ``failed`` or ``unloaded``."""
@@ -58,6 +58,23 @@ class ModelStatistics:
     results: dict[str, Spent] = field(default_factory=dict)
     stages: dict[str, Spent] = field(default_factory=dict)
     calls: dict[int, Spent] = field(default_factory=dict)
+
+
+# Route, method, status, model, version, how many requests were joined, stages.
+_Kind = tuple[str, str, int, str | None, str | None, int, tuple[str, ...]]
+
+
+@dataclass(slots=True)
+class _Values:
+    """The values of one kind of requests, found once."""
+
+    requests: Value
+    sent: Value
+    seconds: list[Distribution]
+    stages: list[Distribution] = field(default_factory=list)
+    calls: Value | None = None
+    call_seconds: Value | None = None
+    last_request: Value | None = None
 
 
 class Metrics:
@@ -150,6 +167,7 @@ class Metrics:
             "Worker processes that have the version loaded.",
             ("model", "version"),
         )
+        self._found: dict[_Kind, _Values] = {}
         with values.lock:
             Family(values, "gauge_livesum", "tfsf_worker_processes", "Worker processes that are alive.").of().set(1)
 
@@ -176,23 +194,46 @@ class Metrics:
         with self._values.lock:
             if path != METRICS_PATH:
                 self._in_flight.add(-1)
-            route = context.route or OTHER
-            self._requests.of(route, method if method in METHODS else OTHER, str(status)).add(1)
-            self._seconds.of(route).observe(seconds)
+            route, stages = context.route or OTHER, context.stages
+            # One search instead of a dozen.
+            kind = (
+                route,
+                method if method in METHODS else OTHER,
+                status,
+                context.model_name,
+                context.model_version,
+                context.joined,
+                tuple(stages),
+            )
+            values = self._found.get(kind) or self._find(kind)
+            values.requests.add(1)
             if received:
                 self._received.of(route).add(received)
-            self._sent.of(route).add(sent)
-            if context.model_name is not None and context.model_version is not None:
-                model = context.model_name, context.model_version
-                self._model_seconds.of(*model, "success" if status < 400 else "failure").observe(seconds)
-                for stage, spent_ns in context.stages.items():
-                    self._stage_seconds.of(*model, stage).observe(spent_ns / 1e9)
-                if "predict" in context.stages and status < 400:
-                    # Each of the requests that a call answered counts its share of it.
-                    call = *model, str(context.joined)
-                    self._calls.of(*call).add(1 / context.joined)
-                    self._call_seconds.of(*call).add(context.stages["predict"] / context.joined / 1e9)
-                self._last_request.of(*model).set(time.time())
+            values.sent.add(sent)
+            for distribution in values.seconds:
+                distribution.observe(seconds)
+            for distribution, spent_ns in zip(values.stages, stages.values(), strict=False):
+                distribution.observe(spent_ns / 1e9)
+            if values.calls is not None and values.call_seconds is not None:
+                # Each of the requests that a call answered counts its share of it.
+                values.calls.add(1 / context.joined)
+                values.call_seconds.add(stages["predict"] / context.joined / 1e9)
+            if values.last_request is not None:
+                values.last_request.set(time.time())
+
+    def _find(self, kind: _Kind) -> _Values:
+        route, method, status, model, version, joined, stages = kind
+        values = self._found[kind] = _Values(
+            self._requests.of(route, method, str(status)), self._sent.of(route), [self._seconds.of(route)]
+        )
+        if model is not None and version is not None:
+            values.seconds.append(self._model_seconds.of(model, version, "success" if status < 400 else "failure"))
+            values.stages.extend(self._stage_seconds.of(model, version, stage) for stage in stages)
+            if "predict" in stages and status < 400:
+                values.calls = self._calls.of(model, version, str(joined))
+                values.call_seconds = self._call_seconds.of(model, version, str(joined))
+            values.last_request = self._last_request.of(model, version)
+        return values
 
     def count_refusal(self, method: str | None, status: int) -> None:
         """Count a request that the application did not get to see; without a method if it could not be read."""

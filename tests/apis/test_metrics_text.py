@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.closing_client import ClosingClient
 from tests.conftest import COLORS, HALF, MakeApp
 from tests.pictures import picture
-from tf_serving_flask_app.observability.access import DATASET
+from tf_serving_flask_app.observability.access_line import DATASET
 
 Series = dict[tuple[str, ...], float]
 

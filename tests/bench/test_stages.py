@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tf_serving_flask_app.bench.stages import mean_stages_ms
-from tf_serving_flask_app.observability.access import DATASET
+from tf_serving_flask_app.observability.access_line import DATASET
 
 
 def line(total_ms: float, predict_ms: float, status: int = 200, queue_ms: float = 0) -> bytes:

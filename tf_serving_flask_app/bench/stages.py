@@ -6,7 +6,7 @@ from collections import Counter
 
 import orjson
 
-from tf_serving_flask_app.observability.access import DATASET
+from tf_serving_flask_app.observability.access_line import DATASET
 
 PREFIX, SUFFIX = "model_server.", ".duration"
 REST = "the rest"

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from tf_serving_flask_app.observability.access import DATASET, request_path, sane_request_id
+from tf_serving_flask_app.observability.access import sane_request_id
+from tf_serving_flask_app.observability.access_line import DATASET, request_path
 
 access_log = logging.getLogger(DATASET)
 

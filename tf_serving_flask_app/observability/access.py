@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import logging
 import math
@@ -11,13 +10,12 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from tf_serving_flask_app.context import RequestContext, current_request
 from tf_serving_flask_app.metrics import Metrics
+from tf_serving_flask_app.observability.access_line import access_logger, request_path, write_access_line
 from tf_serving_flask_app.observability.body_bytes import CountedInput, announced_length
-from tf_serving_flask_app.observability.formatters import request_fields
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -27,25 +25,13 @@ if TYPE_CHECKING:
     ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
     Headers = list[tuple[str, str]]
 
-DATASET = "tf_serving_flask_app.access"
-"""The logger's name and the ``event.dataset`` of access lines."""
-
 _logger = logging.getLogger(__name__)
-_access_logger = logging.getLogger(DATASET)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 # Version ff is forbidden, ids of zeros only are invalid; versions later than 00 may add fields after the flags.
 _TRACEPARENT = re.compile(
     r"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
 )
-_MAX_USER_AGENT = 512
-
-_ALWAYS = {
-    "event.kind": "event",
-    "event.category": ["web"],
-    "event.type": ["access"],
-    "event.dataset": DATASET,
-}
 
 
 class AccessLog:
@@ -200,45 +186,14 @@ class _Exchange:
             self._metrics.end_request(
                 self._context, method, self._path, status, duration, received_bytes, self._sent_bytes
             )
-        if _access_logger.isEnabledFor(logging.INFO):
-            self._log(status, received_bytes, duration)
-
-    def _log(self, status: int, received_bytes: int, duration: float) -> None:
-        environ, context = self._environ, self._context
-        method, path = environ["REQUEST_METHOD"], request_path(environ)
-        # Not through info(extra=...), which looks for the line of the caller and copies field by field.
-        args = method, path, status
-        record = _access_logger.makeRecord(DATASET, logging.INFO, __file__, 0, "%s %s %d", args, None)
-        fields = record.__dict__
-        fields.update(_ALWAYS)
-        fields["event.outcome"] = "failure" if self._failed or status >= 400 else "success"
-        fields["event.duration"] = int(duration * 1e9)
-        fields["http.request.method"] = method
-        fields["url.path"] = path
-        fields["http.version"] = environ.get("SERVER_PROTOCOL", "").removeprefix("HTTP/")
-        fields["http.request.body.bytes"] = received_bytes
-        fields["http.response.status_code"] = status
-        fields["http.response.body.bytes"] = self._sent_bytes
-        if address := environ.get("REMOTE_ADDR"):
-            fields["client.address"] = address
-            if _is_ip(address):
-                fields["client.ip"] = address
-        if agent := environ.get("HTTP_USER_AGENT"):
-            fields["user_agent.original"] = _decoded(agent)[:_MAX_USER_AGENT]
-        fields.update(request_fields(context))
-        for stage, spent in context.stages.items():
-            fields[f"model_server.{stage}.duration"] = spent
-        _access_logger.handle(record)
+        if access_logger.isEnabledFor(logging.INFO):
+            failed = self._failed or status >= 400
+            write_access_line(self._environ, self._context, status, failed, duration, received_bytes, self._sent_bytes)
 
 
 def sane_request_id(sent: str | None) -> str:
     """Return the id that the client sent, or a new one if it sent none that is fit for headers and logs."""
     return sent if sent and _REQUEST_ID.fullmatch(sent) else os.urandom(16).hex()
-
-
-def request_path(environ: WSGIEnvironment) -> str:
-    """Return the path that the client asked for, without the query string, which may hold secrets."""
-    return _decoded(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""))
 
 
 def _request_context(environ: WSGIEnvironment, received: float, timeout_s: float) -> RequestContext:
@@ -264,19 +219,6 @@ def positive_seconds(milliseconds: str) -> float:
     except ValueError:
         return math.inf
     return seconds if seconds > 0 else math.inf
-
-
-def _decoded(text: str) -> str:
-    """Undo WSGI's latin-1 disguise of UTF-8 bytes."""
-    return text.encode("latin-1", "replace").decode("utf-8", "replace")
-
-
-@lru_cache(maxsize=1024)
-def _is_ip(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address) is not None and "%" not in address
-    except ValueError:
-        return False
 
 
 def _close(body: Iterable[bytes]) -> None:

@@ -22,8 +22,27 @@ SERVICE = "tf_serving_flask_app"
 _MAX_DEPTH = 8
 
 _RESERVED = frozenset(RESERVED_ATTRS)
+# What the names that say when, what and who are called, and what the record's own attributes are.
+_TAKEN = _RESERVED | {
+    "@timestamp",
+    "log.level",
+    "message",
+    "ecs.version",
+    "log.logger",
+    "service.name",
+    "service.version",
+    "service.environment",
+    "process.pid",
+    "process.thread.name",
+}
+
+
+class PlainList(list[str]):
+    """A list of which it is known that it holds nothing but text."""
+
+
 # Values of these types orjson writes as strict JSON, or raises TypeError.
-_SURE = frozenset({str, int, bool, NoneType})
+_SURE = frozenset({str, int, bool, NoneType, PlainList})
 
 # What could end a line, drive a terminal or turn the reading direction round, and what UTF-8 cannot hold.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -57,25 +76,24 @@ class JsonFormatter(json.JsonFormatter):
     def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
         """Put the ECS fields, the request's ids and the record's extras into log_data."""
         microseconds = round(record.created * 1e6)
-        own = {
-            "@timestamp": f"{_utc_second(microseconds // 1_000_000)}.{microseconds // 1000 % 1000:03d}Z",
-            "log.level": record.levelname.lower(),
-            "message": _message(record),
-            "ecs.version": "1.6.0",
-            "log.logger": record.name,
-            **self._service,
-            "process.pid": record.process,
-            "process.thread.name": record.threadName,
-        }
-        log_data.update(own)
+        log_data["@timestamp"] = f"{_utc_second(microseconds // 1_000_000)}.{microseconds // 1000 % 1000:03d}Z"
+        log_data["log.level"] = record.levelname.lower()
+        log_data["message"] = _message(record)
+        log_data["ecs.version"] = "1.6.0"
+        log_data["log.logger"] = record.name
+        log_data.update(self._service)
+        log_data["process.pid"] = record.process
+        log_data["process.thread.name"] = record.threadName
         log_data["event.dataset"] = SERVICE
         request = current_request.get()
         if request is not None:
             log_data.update(request_fields(request))
-        log_data.update(_extras(record))
+        extras = _extras(record, _TAKEN)
+        if not _SURE.issuperset(map(type, extras.values())):
+            extras = {name: _plain(value) for name, value in extras.items()}
+        log_data.update(extras)
         if record.exc_info or record.exc_text or record.stack_info:
             log_data.update(self._error_fields(record))
-        log_data.update(own)  # again, now that each has its place: no extra may take it
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         """Make every key and value something that strict JSON can hold."""
@@ -83,7 +101,6 @@ class JsonFormatter(json.JsonFormatter):
 
     def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
         """Encode the fields; ordinary ones fast, any others, and text that is not pure ASCII, thoroughly."""
-        log_data.update({key: _plain(value) for key, value in log_data.items() if type(value) not in _SURE})
         try:
             line = orjson.dumps(log_data, option=orjson.OPT_STRICT_INTEGER)
             if line.isascii():
@@ -118,7 +135,7 @@ class ReadableFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Format the record; control characters are shown escaped, so that they cannot forge a line."""
         request = current_request.get()
-        extras = {**(request_fields(request) if request else {}), **_extras(record)}
+        extras = {**(request_fields(request) if request else {}), **_extras(record, _RESERVED)}
         request_id = as_text(extras.pop("http.request.id", ""))
         profile = as_text(extras.pop("profile_text", ""))
         if "http.response.status_code" in extras:
@@ -147,12 +164,17 @@ def _message(record: logging.LogRecord) -> str:
         return f"{as_text(record.msg)} [this log message could not take its arguments {args}: {as_text(error)}]"
 
 
-def _extras(record: logging.LogRecord) -> dict[Any, Any]:
-    return {
-        key: value
-        for key, value in record.__dict__.items()
-        if key not in _RESERVED and not (isinstance(key, str) and key.startswith("_"))
-    }
+def _extras(record: logging.LogRecord, taken: frozenset[str]) -> dict[Any, Any]:
+    extras = record.__dict__.copy()
+    for name in _no_extras(tuple(extras), taken):
+        del extras[name]
+    return extras
+
+
+@lru_cache(maxsize=256)
+def _no_extras(names: tuple[Any, ...], taken: frozenset[str]) -> tuple[Any, ...]:
+    """Which of a record's attributes are no extras; remembered, as records of one origin have the same names."""
+    return tuple(name for name in names if name in taken or (isinstance(name, str) and name.startswith("_")))
 
 
 def request_fields(request: RequestContext) -> dict[str, str]:

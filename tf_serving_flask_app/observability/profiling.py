@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tf_serving_flask_app.context import RequestContext
-from tf_serving_flask_app.observability.access import request_path
+from tf_serving_flask_app.observability.access_line import request_path
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
