@@ -47,6 +47,7 @@ class Connection:
         self._reader = reader
         self._watcher: Any = None
         self._parked = False
+        self._has_come = False
         self._job: Job[Any] | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -65,12 +66,19 @@ class Connection:
         self.socket.close()
 
     def receive_first(self) -> bytes:
-        """Receive the first bytes of a request; none if the client has closed the connection."""
+        """Receive the first bytes of a request; none if the client has closed the connection.
+
+        Nothing is read before the hub has said that there is something: the hub says so to every connection in turn,
+        while one whose client answers at once would else be served again and again before all others.
+        """
         while True:
+            if not self._has_come:
+                self._park()
+            self._has_come = False
             try:
                 return self._reader.read(self.descriptor)
             except BlockingIOError:
-                self.wait_first()
+                continue
 
     def wait_first(self) -> None:
         """Wait for the first bytes of a request."""
@@ -125,6 +133,7 @@ class Connection:
 
     def _came_in(self, _descriptor: int = 0) -> None:
         """There is something to read; called by the hub."""
+        self._has_come = True
         if self._job is not None and not self._job.done:
             self._unwatch()  # it would be told again and again; the thread sees this, or we see that it is done
         if self._parked and (self._job is None or self._job.done):
