@@ -35,16 +35,20 @@ def work(number):
         os.write(2, b"native %d %d \\xff\\x00 \\xe2\\x80\\xa8 {\\"@timestamp\\": 1\\n" % (number, i))
         print("print", number, i)
     if number == 0:
+        os.close(others)
+        os.read(end_of_others, 1)  # a dying process writes its lines in pieces
         faulthandler.enable()
         os.abort()
     os._exit(0)
 
+end_of_others, others = os.pipe()
 children = []
 for number in range(4):
     child = os.fork()
     if child == 0:
         work(number)
     children.append(child)
+os.close(others)
 for child in children:
     os.waitpid(child, 0)
 output.close()
