@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tf_serving_flask_app.backends.frozen_graph import find_inputs, find_outputs, read_graph_def
-from tf_serving_flask_app.backends.tensorflow_session import import_graph
+from tf_serving_flask_app.backends.graphs import import_graph
 from tf_serving_flask_app.export.demo import DETECTOR, LABEL_MAP
 from tf_serving_flask_app.export.demo_detector import (
     CELLS,

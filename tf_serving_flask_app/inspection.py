@@ -118,7 +118,7 @@ def guess_backend(path: Path) -> str:
 def _placeholders(path: Path) -> dict[str, TensorSpec]:
     """Name every placeholder of a frozen graph, however many, so that it loads."""
     from tf_serving_flask_app.backends.frozen_graph import find_inputs, read_graph_def
-    from tf_serving_flask_app.backends.tensorflow_session import import_graph
+    from tf_serving_flask_app.backends.graphs import import_graph
 
     graph = import_graph(read_graph_def(path), path)
     return {name: TensorSpec(tensor=tensor.name) for name, tensor in find_inputs(graph).items()}

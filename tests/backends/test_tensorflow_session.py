@@ -17,9 +17,10 @@ import pytest
 
 from tests.backends.models import Load, Models, make_spec, needs_bfloat16, softmax
 from tf_serving_flask_app.backends import BACKENDS, backend_class
-from tf_serving_flask_app.backends.tensorflow_session import TensorFlowSession, one_line
+from tf_serving_flask_app.backends.graphs import one_line
+from tf_serving_flask_app.backends.tensorflow_session import TensorFlowSession
 from tf_serving_flask_app.context import warm_context
-from tf_serving_flask_app.errors import InvalidInput
+from tf_serving_flask_app.errors import BackendFailed, InvalidInput
 from tf_serving_flask_app.model import Model
 
 pytestmark = pytest.mark.tensorflow
@@ -208,7 +209,7 @@ def test_a_call_after_close_fails_and_the_graph_is_freed(models: Models) -> None
     assert isinstance(backend, TensorFlowSession)
     graph = weakref.ref(graph_of(backend))
     backend.close()
-    with pytest.raises(KeyError):
+    with pytest.raises(BackendFailed, match="closed"):
         answer(backend)
     backend.close()  # a second time does no harm
     del backend

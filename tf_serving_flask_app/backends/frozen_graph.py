@@ -6,12 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tf_serving_flask_app.backends.tensorflow_session import (
-    TensorFlowSession,
-    find_tensor,
-    import_graph,
-    session_config,
-)
+from tf_serving_flask_app.backends.graphs import find_tensor, import_graph
+from tf_serving_flask_app.backends.tensorflow_session import TensorFlowSession, session_config
 from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.spec import ModelSpec
 from tf_serving_flask_app.spec_parts import TensorSpec

@@ -10,14 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tf_serving_flask_app.backends.freeze import freeze_function
-from tf_serving_flask_app.backends.tensorflow_session import (
-    TensorFlowSession,
-    bind,
-    import_graph,
-    import_tensorflow,
-    one_line,
-    session_config,
-)
+from tf_serving_flask_app.backends.graphs import bind, import_graph, one_line
+from tf_serving_flask_app.backends.tensorflow_session import TensorFlowSession, import_tensorflow, session_config
 from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.spec import ModelSpec
 

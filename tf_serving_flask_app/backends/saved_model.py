@@ -9,14 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tf_serving_flask_app.backends.freeze import can_freeze, freeze_session, holds_state
-from tf_serving_flask_app.backends.tensorflow_session import (
-    INIT_SIGNATURE,
-    TensorFlowSession,
-    bind,
-    import_graph,
-    one_line,
-    session_config,
-)
+from tf_serving_flask_app.backends.graphs import bind, import_graph, one_line
+from tf_serving_flask_app.backends.tensorflow_session import INIT_SIGNATURE, TensorFlowSession, session_config
 from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.spec import ModelSpec
 from tf_serving_flask_app.versions import NUMBER, may_be_there, numbered_folders

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from types import MappingProxyType
@@ -15,20 +14,17 @@ import numpy as np
 
 from tf_serving_flask_app.backends.acceleration import check_graph, check_machine
 from tf_serving_flask_app.backends.base import Backend
+from tf_serving_flask_app.backends.graphs import one_line, tensor_info
+from tf_serving_flask_app.backends.padding import absorb_padding
 from tf_serving_flask_app.errors import BackendFailed, ConfigurationError, InvalidInput, Overloaded, ServingError
 from tf_serving_flask_app.spec import ModelSpec
-from tf_serving_flask_app.spec_parts import SessionSpec, TensorSpec
+from tf_serving_flask_app.spec_parts import SessionSpec
 from tf_serving_flask_app.tensors import PREDICT_METHOD, Signature, TensorInfo, Tensors
 
 NVIDIA_DRIVER = Path("/dev/nvidiactl")
 
 INIT_SIGNATURE = "__saved_model_init_op"
 """Not one to call: where TensorFlow 2 keeps the operation that initialises a SavedModel."""
-
-NOISE = re.compile(r"^\d+ root error\(s\) found\.|^\s*\(\d+\) [A-Z_]+: |\{\{[^}]*\}\}|\[\[.*")
-"""What TensorFlow writes around its reasons: counts and kinds of errors, and names of the graph's nodes."""
-
-MAX_REASON = 500
 
 JOINS_CALLS = frozenset({"Batch", "BatchFunction"})
 """Operations that hold a call until others join it."""
@@ -124,7 +120,8 @@ class TensorFlowSession(Backend):
             )
             for name, (inputs, outputs) in sorted(bindings.items())
         }
-        self._calls: dict[str, Callable[..., list[Any]] | None] = dict.fromkeys(bindings)
+        self._without_padding = absorb_padding(session.graph)
+        self._calls: dict[tuple[str, bool], Callable[..., list[Any]]] = {}
         kinds = {operation.type for operation in session.graph.get_operations()}
         self.computes_only = spec.session.inter_op_threads == 1 and not kinds & JOINS_CALLS
         # Calls of several threads would else share the processor and hold the memory of all their tensors at once.
@@ -136,7 +133,7 @@ class TensorFlowSession(Backend):
         # A signature without inputs changes the model's state.
         if (spec.session.xla or spec.session.precision != "float32") and signature is not None and signature.inputs:
             try:
-                check_graph(spec, session, signature)
+                check_graph(spec, session, computed_as(signature, self._without_padding))
             except ConfigurationError:
                 session.close()
                 raise
@@ -144,10 +141,16 @@ class TensorFlowSession(Backend):
     def run(self, signature: str, inputs: Tensors) -> Tensors:
         """Run the graph once; see ``Backend.run``."""
         called = self.signatures[signature]
-        call = self._calls[signature]
+        # A signature may note narrower shapes than the graph takes, and the copy is for those noted.
+        unpadded = bool(self._without_padding) and all(
+            info.accepts_shape(inputs[name].shape) for name, info in called.inputs.items()
+        )
+        call = self._calls.get((signature, unpadded))
         try:
             if call is None:  # many models have signatures that nobody calls
-                call = self._calls[signature] = prepared_call(self._session, called, inline=self.computes_only)
+                tensors = computed_as(called, self._without_padding) if unpadded else called
+                call = prepared_call(self._session, tensors, inline=self.computes_only)
+                self._calls[signature, unpadded] = call
             with self._turn:
                 values = call(*[inputs[name] for name in called.inputs])
         except Exception as exc:
@@ -158,11 +161,13 @@ class TensorFlowSession(Backend):
         return {name: np.asarray(value) for name, value in zip(called.outputs, values, strict=True)}
 
     def tensors(self) -> list[TensorInfo]:
-        """List every tensor of the graph under its own name."""
+        """List every tensor of the model's graph under its own name."""
+        copies = set(self._without_padding.values())
         return [
             tensor_info(tensor.name, tensor)
             for operation in self._session.graph.get_operations()
             for tensor in operation.outputs
+            if tensor.name not in copies
         ]
 
     def close(self) -> None:
@@ -202,6 +207,14 @@ def prepared_call(session: Any, signature: Signature, *, inline: bool) -> Callab
     return call
 
 
+def computed_as(signature: Signature, others: Mapping[str, str]) -> Signature:
+    """Name other tensors of the graph for a signature's outputs: tensor -> one that holds the same."""
+    outputs = {
+        name: replace(info, tensor=others.get(info.tensor, info.tensor)) for name, info in signature.outputs.items()
+    }
+    return replace(signature, outputs=outputs)
+
+
 def told(exc: Exception) -> ServingError | None:
     """What a client is told of what TensorFlow raised; None where the fault is none of TensorFlow's."""
     import tensorflow as tf
@@ -212,84 +225,3 @@ def told(exc: Exception) -> ServingError | None:
     if isinstance(exc, tf.errors.ResourceExhaustedError):
         return Overloaded("The model ran out of memory; send smaller inputs or fewer at once.")
     return BackendFailed(one_line(exc)) if isinstance(exc, tf.errors.OpError) else None
-
-
-def tensor_info(name: str, tensor: Any) -> TensorInfo:
-    """Describe a graph tensor under its public name."""
-    try:
-        dtype = np.dtype(tensor.dtype.base_dtype.as_numpy_dtype)
-    except (TypeError, KeyError):
-        # Handles and variants: no client can send or get one.
-        dtype = np.dtype(np.void)
-    shape = None if tensor.shape.rank is None else tuple(tensor.shape.as_list())
-    return TensorInfo(name, dtype, shape, tensor.name or "")
-
-
-def import_graph(graph_def: Any, path: Path) -> Any:
-    """Make a ``tf.Graph`` of a graph definition.
-
-    Raises:
-        ConfigurationError: the definition is not valid, or needs operations that this TensorFlow lacks.
-    """
-    import tensorflow as tf
-
-    graph = tf.Graph()
-    with graph.as_default():
-        try:
-            tf.import_graph_def(graph_def, name="")
-        except (ValueError, tf.errors.OpError) as exc:
-            raise ConfigurationError(f"{path}: TensorFlow cannot import this graph: {one_line(exc)}") from exc
-    return graph
-
-
-def find_tensor(graph: Any, name: str, path: Path) -> Any:
-    """Find a tensor by name; ``input`` means ``input:0``.
-
-    Raises:
-        ConfigurationError: the graph has none of that name; the text names the nearest.
-    """
-    wanted = name if ":" in name else f"{name}:0"
-    try:
-        return graph.get_tensor_by_name(wanted)
-    except (KeyError, ValueError) as exc:
-        operations = [operation.name for operation in graph.get_operations()]
-        near = difflib.get_close_matches(wanted.split(":")[0], operations, n=1)
-        hint = f" The nearest is '{near[0]}:0'." if near else ""
-        raise ConfigurationError(
-            f"{path}: the graph has no tensor {wanted!r}.{hint} `./run.sh inspect {path.name}` lists them all."
-        ) from exc
-
-
-def bind(named: Mapping[str, TensorSpec], found: Mapping[str, Any], where: Path | str) -> dict[str, Any]:
-    """Give a signature's tensors the public names that the spec asks for; without a spec, their own.
-
-    Args:
-        named: the spec's ``inputs`` or ``outputs``.
-        found: the signature's own names -> graph tensors.
-        where: the model, for the error's text.
-
-    Raises:
-        ConfigurationError: the spec names what the signature does not have.
-    """
-    if not named:
-        return dict(found)
-    bound = {}
-    for name, tensor in named.items():
-        own = tensor.tensor or name
-        if own not in found:
-            raise ConfigurationError(
-                f"{where}: the signature has no tensor {own!r}; it has {', '.join(map(repr, found)) or 'none'}."
-            )
-        bound[name] = found[own]
-    return bound
-
-
-def one_line(exc: Exception) -> str:
-    """What TensorFlow or Keras complains of, without the headings above it and the graph's stack below it."""
-    headings = ("Graph execution error", "Detected at node", "Node:", "[[", "in user code:", 'File "')
-    lines = [NOISE.sub("", line).strip() for line in str(exc).splitlines()]
-    reasons = [line for line in lines if line and not line.startswith(headings)]
-    if not reasons:
-        return type(exc).__name__
-    # A line that ends in a colon announces the next.
-    return (" ".join(reasons[:2]) if reasons[0].endswith(":") else reasons[0])[:MAX_REASON]

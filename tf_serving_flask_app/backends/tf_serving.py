@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tf_serving_flask_app.backends.base import Backend
-from tf_serving_flask_app.backends.tensorflow_session import INIT_SIGNATURE, bind, tensor_info
+from tf_serving_flask_app.backends.graphs import bind, tensor_info
+from tf_serving_flask_app.backends.tensorflow_session import INIT_SIGNATURE
 from tf_serving_flask_app.backends.tf_serving_remote import Call, Remote, VersionStatus
 from tf_serving_flask_app.context import current_request
 from tf_serving_flask_app.errors import NotReady, ServingError

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from tf_serving_flask_app.backends.tensorflow_session import one_line
+from tf_serving_flask_app.backends.graphs import one_line
 from tf_serving_flask_app.errors import (
     DeadlineExceeded,
     InvalidInput,

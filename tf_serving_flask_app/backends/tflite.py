@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tf_serving_flask_app.backends.base import Backend
-from tf_serving_flask_app.backends.tensorflow_session import bind, one_line
+from tf_serving_flask_app.backends.graphs import bind, one_line
 from tf_serving_flask_app.errors import ConfigurationError, InvalidInput
 from tf_serving_flask_app.spec import ModelSpec
 from tf_serving_flask_app.spec_parts import TensorSpec

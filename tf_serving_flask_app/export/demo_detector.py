@@ -19,7 +19,7 @@ from PIL import Image
 
 from tf_serving_flask_app.backends.freeze import freeze_function
 from tf_serving_flask_app.backends.frozen_graph import read_graph_def
-from tf_serving_flask_app.backends.tensorflow_session import import_graph
+from tf_serving_flask_app.backends.graphs import import_graph
 from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.export.mean_average_precision import Objects, mean_average_precision
 from tf_serving_flask_app.export.network import convolution, fit, fold_batch_norms

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from tf_serving_flask_app.backends.tensorflow_session import one_line
+from tf_serving_flask_app.backends.graphs import one_line
 from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.export import keras_applications as applications
 from tf_serving_flask_app.export.freeze import optimise

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_serving_flask_app.backends.tensorflow_session import one_line
+from tf_serving_flask_app.backends.graphs import one_line
 from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.scaling import Color, parse_scale
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from tf_serving_flask_app.backends.freeze import freeze_session, holds_state
+from tf_serving_flask_app.backends.graphs import import_graph, one_line, tensor_info
 from tf_serving_flask_app.backends.keras import freeze_call, load_keras_model
 from tf_serving_flask_app.backends.saved_model import find_version, read_meta_graph
-from tf_serving_flask_app.backends.tensorflow_session import import_graph, one_line, tensor_info
 from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.inspection import guess_backend
 from tf_serving_flask_app.spec import DEFAULT_SIGNATURE
