@@ -15,6 +15,9 @@ from tf_serving_flask_app.bench.exchange import Address, BrokenConnection, Excha
 PATIENCE_S = 60.0
 """How long to wait for an answer, where nothing else is said: longer than the server's own deadline."""
 
+OWN_DELAY_S = 0.002
+"""A request that is sent so late at most may have been kept by the load generator itself."""
+
 MOST_FAILURES = 100
 """A load that fails so often tells nothing any more and ends at once."""
 
@@ -91,7 +94,8 @@ class _Generator:
         try:
             while self._goes_on():
                 self._send_what_is_due()
-                for descriptor, events in self._poll.poll(self._wait_s()):
+                select.select([self._poll], [], [], self._wait_s())  # epoll's own clock ticks in milliseconds
+                for descriptor, events in self._poll.poll(0):
                     self._heed(descriptor, events)
         finally:
             self._poll.close()
@@ -129,9 +133,9 @@ class _Generator:
             if now >= self._end or self._next_due > now:
                 return
             exchange = self._idle.popleft()
-            # The clock of the poll ticks in milliseconds: a request that is that late is not the server's fault, one
-            # that had to wait for a connection is.
-            exchange.begun = now if self._load.rate is None or now - self._next_due < 0.002 else self._next_due
+            # This process may have waited for a core: a request that is a little late for that is not the server's
+            # fault, one that had to wait for a connection is.
+            exchange.begun = now if self._load.rate is None or now - self._next_due < OWN_DELAY_S else self._next_due
             self._next_due = next(self._due)
             self._answers.sent += 1
             try:
