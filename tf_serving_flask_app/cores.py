@@ -1,34 +1,52 @@
-"""How many processor cores this process may really use, container limits counted."""
+"""How many processor cores this process may really use, limits of containers and services counted."""
 
 from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+
+CGROUPS, OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
-def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the cores this process may use: its affinity, capped by the cgroup's CPU quota, at least 1.
+def usable_cores(cgroups: Path = CGROUPS, own: Path = OWN_CGROUP) -> int:
+    """Return the cores this process may use: its affinity, capped by the CPU quotas of its cgroups, at least 1.
 
-    A container with a quota of 1.5 processors counts as 2. Both cgroup versions are read:
+    A quota of 1.5 processors counts as 2. The smallest counts, of this process's cgroup and of all above it: a
+    container sees its own as the root, a service that systemd limits lies below. Both cgroup versions are read:
     https://docs.kernel.org/admin-guide/cgroup-v2.html (``cpu.max``) and
     https://docs.kernel.org/scheduler/sched-bwc.html (``cpu.cfs_quota_us``).
+
+    Args:
+        cgroups: where they are mounted.
+        own: the file that tells this process's, see cgroups(7).
     """
     cores = len(os.sched_getaffinity(0))
-    quota = _cgroup_quota(cgroup)
-    return max(1, min(cores, math.ceil(quota))) if quota else max(1, cores)
+    return max(1, min([cores, *map(math.ceil, _quotas(cgroups, own))]))
 
 
-def _cgroup_quota(cgroup: Path) -> float | None:
-    """The CPU quota in processors, or None where there is none."""
-    try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            quota = (cgroup / "cpu/cpu.cfs_quota_us").read_text().strip()
-            period = (cgroup / "cpu/cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return None
-    if quota in ("max", "-1"):
-        return None
-    return int(quota) / int(period)
+def _quotas(cgroups: Path, own: Path) -> Iterator[float]:
+    """The CPU quotas that hold for this process, in processors."""
+    for folder in _folders(cgroups, own, ""):
+        with suppress(OSError, ValueError):
+            quota, period = (folder / "cpu.max").read_text().split()
+            yield int(quota) / int(period)  # "max" is none
+    for folder in _folders(cgroups / "cpu", own, "cpu"):
+        with suppress(OSError, ValueError):
+            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+            if int(quota) > 0:
+                yield int(quota) / int(period)
+
+
+def _folders(root: Path, own: Path, controller: str) -> Iterator[Path]:
+    """The folder of this process's cgroup and of those above it; the root, where it lies outside of what is mounted."""
+    place = PurePosixPath("/")
+    with suppress(OSError):
+        for line in own.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controller in controllers.split(","):
+                place = PurePosixPath(path)
+    for each in [PurePosixPath("/")] if ".." in place.parts else [place, *place.parents]:
+        yield root / each.relative_to("/")

@@ -35,6 +35,7 @@ def make_environment(folder: Path = ROOT / ".venv-clients", requirements: Path =
     wanted = requirements.read_text()
     stamp = folder / ".installed"
     python = folder / "bin" / "python"
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # who comes second waits for what the first one makes
         if not (python.exists() and stamp.is_file() and stamp.read_text() == wanted):
