@@ -198,7 +198,9 @@ def evaluate(name: str, out: Path | None) -> None:
 @click.argument("spec", type=click.Path(path_type=Path), default=DEMO_SPEC)
 @click.option("-a", "--assets", type=click.Path(path_type=Path), help="Folder for the spec's relative paths.")
 @click.option("-m", "--model", help="Which of the spec's models. Default: the first.")
-@click.option("--mode", "modes", multiple=True, type=click.Choice(MODES), default=["eventlet"], help="May be repeated.")
+@click.option(
+    "--mode", "modes", multiple=True, type=click.Choice([*MODES, "all"]), default=["eventlet"], help="Repeatable."
+)
 @click.option("-c", "--concurrency", multiple=True, type=click.IntRange(1, 4096), default=[1, 8, 32], show_default=True)
 @click.option("--workers", type=click.IntRange(1, 1024), help="Processes. Default: WEB_CONCURRENCY, else usable cores.")
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
@@ -216,10 +218,12 @@ def bench(as_json: bool, plot: Path | None, concurrency: tuple[int, ...], worker
     if plot is not None:
         check_plot(plot)
     workers = workers or Settings.from_environ(os.environ).web_concurrency
+    if "all" in plan["modes"]:
+        plan["modes"] = list(MODES)
     report = run_plan(Plan(concurrencies=concurrency, workers=workers, **plan), os.environ)
+    click.echo(json.dumps(report.as_json(), indent=2) if as_json else report.as_text())
     if plot is not None:
         write_plot(report, plot)
-    click.echo(json.dumps(report.as_json(), indent=2) if as_json else report.as_text())
     if report.failures:
         sys.exit(1)
 

@@ -27,9 +27,21 @@ def test_pictures_for_a_model_of_tensors_are_refused(write_spec: WriteSpec) -> N
         run_plan(plan(write_spec([HALF]), pictures=(Path("red.png"),)), {})
 
 
-def test_a_termination_does_what_ctrl_c_does() -> None:
-    former = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_a_termination_and_the_loss_of_the_terminal_do_what_ctrl_c_does(number: signal.Signals) -> None:
+    former = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt), ended_like_ctrl_c():
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
 
-    assert signal.getsignal(signal.SIGTERM) == former
+    assert signal.getsignal(number) == former
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with ended_like_ctrl_c():
+            os.kill(os.getpid(), signal.SIGHUP)
+
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, former)

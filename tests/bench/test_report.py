@@ -68,7 +68,10 @@ def test_a_plot_is_what_its_name_says(name: str, begins: bytes, tmp_path: Path) 
     assert file.read_bytes().startswith(begins)
 
 
-@pytest.mark.parametrize(("name", "says"), [("plot.jpg", "a .png or a .svg"), ("missing/plot.png", "no folder")])
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("plot.jpg", "a .png or a .svg"), ("missing/plot.png", "no folder"), ("/proc/self/plot.png", "cannot be written")],
+)
 def test_a_plot_that_cannot_be_written_is_refused_before_anything_is_measured(
     name: str, says: str, tmp_path: Path
 ) -> None:

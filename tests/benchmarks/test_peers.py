@@ -6,6 +6,7 @@ import json
 import os
 import re
 from contextlib import ExitStack
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -51,7 +52,9 @@ def sample(rate: float, **failures: int) -> Sample:
 def measured(work: str, rate: float = 50.0) -> Measured:
     ours, theirs = [sample(100), sample(120)], [sample(rate), sample(rate)]
     rows = [make_row(OURS, "2 x 1", ours, ours, theirs), make_row("fastapi", "1 x 2", theirs, ours, theirs)]
-    return Measured(work, f"{work}'s title", "pictures", rows, [make_row("fastapi", "2 x 1", [sample(9, busy=3)])])
+    return Measured(
+        work, f"{work}'s title", "pictures", "5 rounds", rows, [make_row("fastapi", "2 x 1", [sample(9, busy=3)])]
+    )
 
 
 @EVERY_PEER
@@ -149,7 +152,7 @@ def test_a_wrong_answer_is_told(scores: dict[int, float], says: str) -> None:
 def test_the_table_has_ratios_of_single_rounds_and_what_failed() -> None:
     lines = as_text([measured("half")], tried=True).splitlines()
 
-    assert lines[1] == "half's title"
+    assert lines[1] == "half's title (5 rounds)"
     assert [line.split()[-2:] for line in lines[2:4]] == [["1.00", "2.20"], ["2.20", "1.00"]]
     assert "fastapi, 2 x 1: 3 x busy" in lines[-1]
     assert len(as_text([measured("half")], tried=False).splitlines()) == len(lines) - 2
@@ -157,11 +160,39 @@ def test_the_table_has_ratios_of_single_rounds_and_what_failed() -> None:
 
 def test_a_work_measured_again_takes_the_place_of_the_former(tmp_path: Path) -> None:
     file = tmp_path / "peers.json"
-    file.write_text(json.dumps({"sections": [measured("half").as_json(), measured("mobilenet").as_json()]}))
-    found = merge(read(file), [measured("half", 60.0)])
+    sections = [measured("half").as_json(), measured("mobilenet").as_json()]
+    file.write_text(json.dumps({"machine": "this", "sections": sections}))
+    found = merge(read(file, {"machine": "this"}), [measured("half", 60.0)])
 
     assert [(section.work, section.rows[1].rate) for section in found] == [("mobilenet", 50.0), ("half", 60.0)]
     assert found[0] == measured("mobilenet")
+
+
+def test_the_same_work_with_other_peers_stands_beside_the_former() -> None:
+    other = replace(measured("half"), rows=measured("half").rows[:1])
+
+    assert merge([measured("half")], [other]) == [measured("half"), other]
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("[]", "no file of an earlier comparison"),
+        ("not JSON", "no file of an earlier comparison"),
+        ('{"machine": "another", "sections": []}', "another machine"),
+    ],
+)
+def test_a_file_that_the_results_do_not_belong_in_is_refused(written: str, says: str, tmp_path: Path) -> None:
+    file = tmp_path / "peers.json"
+    file.write_text(written)
+
+    with pytest.raises(ConfigurationError, match=says):
+        read(file, {"machine": "this"})
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be written"):
+        read(tmp_path / "missing" / "peers.json", {})
 
 
 @pytest.mark.parametrize("arguments", [["--only", "nobody"], ["--work", "nothing"], ["--rounds", "0"]])

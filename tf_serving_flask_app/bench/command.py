@@ -24,6 +24,9 @@ from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.spec import ModelSpec
 from tf_serving_flask_app.spec_file import load_spec
 
+ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""Signals that end a process: asked for, for want of a terminal, and by a key of it."""
+
 MODERATE_LOAD = 0.7
 """Of a server's top rate: the load at which its latency is measured too, as no server should run at its top."""
 
@@ -152,9 +155,16 @@ def _measure(plan: Plan, targets: Mapping[str, Target]) -> list[Result]:
 
 @contextmanager
 def ended_like_ctrl_c() -> Iterator[None]:
-    """Let SIGTERM do what Ctrl-C does: what was started is ended first."""
-    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Let what ends a process otherwise do what Ctrl-C does: what was started is ended first.
+
+    A signal that is ignored stays so, as ``nohup`` wants it.
+    """
+    former = {number: signal.getsignal(number) for number in ENDING}
+    heeded = {number: handler for number, handler in former.items() if handler != signal.SIG_IGN}
+    for number in heeded:
+        signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, former)
+        for number, handler in heeded.items():
+            signal.signal(number, handler)

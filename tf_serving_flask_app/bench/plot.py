@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,12 +17,14 @@ def check_plot(file: Path) -> None:
     """Find what is wrong with a plot before anything is measured for it.
 
     Raises:
-        ConfigurationError: the file's name, or what draws it, is missing.
+        ConfigurationError: the file cannot be written, or what draws it is missing.
     """
     if file.suffix.lower() not in FORMATS:
         raise ConfigurationError(f"{file}: a plot is a {' or a '.join(FORMATS)} file; name it so.")
     if not file.absolute().parent.is_dir():
         raise ConfigurationError(f"{file}: there is no folder {file.absolute().parent}; make it first.")
+    if not os.access(file if file.exists() else file.absolute().parent, os.W_OK):
+        raise ConfigurationError(f"{file}: it cannot be written; name another file.")
     if find_spec("matplotlib") is None:
         raise ConfigurationError(
             "A plot needs matplotlib, which is not installed:"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -34,7 +36,7 @@ from tf_serving_flask_app.errors import ConfigurationError
     "--json",
     "file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write everything there; the works that it has from before and that are not measured now stay.",
+    help="Write everything there; what it has from before stays, but for the same work with the same peers.",
 )
 @click.option("--all", "tried", is_flag=True, help="Print every set-up of each peer, not the better one only.")
 @click.option("--environments", is_flag=True, help="Make the peers' environments and the models, and end.")
@@ -66,8 +68,9 @@ def main(
 
     Each peer has an environment of its own, `.venv-peers-NAME`, 2 GB, which is made on first use. All of them, with the
     models, take ten minutes once; each work's measurement takes about eight by default. One work at a time:
-    `--work mobilenet --json FILE`, and the next one into the same FILE. All peers run at once, each with 3.4 GB for
-    InceptionV3, and this server and the bare loop with 10 GB: with less than 32 GB, measure a few at a time.
+    `--work mobilenet --json FILE`, and the next one, or other peers, into the same FILE. All peers run at once, each
+    with 3.4 GB for InceptionV3, and this server and the bare loop with 10 GB: with less than 32 GB, measure a few at a
+    time.
     """
     began = time.monotonic()
     plan = Plan([PEERS[name] for name in names or PEERS], rounds, seconds, concurrency, environments_folder.absolute())
@@ -75,24 +78,22 @@ def main(
     def tell(text: str) -> None:
         click.echo(f"[{time.monotonic() - began:6.1f} s] {text}", err=True)
 
+    machine = this_machine("tensorflow", "numpy", "pillow", "gunicorn", "eventlet")
+    versions = ", ".join(f"{peer.name} {pinned(peer.requirements, peer.name)}" for peer in PEERS.values())
+    conditions = {"machine": asdict(machine), "peers": versions}
     try:
+        former = read(file, conditions) if file is not None else []
         with ended_like_ctrl_c(), tempfile.TemporaryDirectory() as folder:
             sections, problems = run(plan, works or tuple(WORKS), models, Path(folder), tell, not environments)
     except (ConfigurationError, RegistryUnreachable, RuntimeError) as exc:
         raise click.ClickException(str(exc)) from exc
     if environments:
         return
-    former = read(file) if file is not None and file.exists() else []
     sections = merge(former, sections)
-    machine = this_machine("tensorflow", "numpy", "pillow", "gunicorn", "eventlet")
-    versions = ", ".join(f"{peer.name} {pinned(peer.requirements, peer.name)}" for peer in PEERS.values())
-    if file is not None:
-        settings = {"rounds": rounds, "seconds": seconds, "concurrency": concurrency, "peers": versions}
-        written = {"machine": asdict(machine), "settings": settings, "sections": [each.as_json() for each in sections]}
-        file.write_text(json.dumps(written, indent=1))
-    click.echo(f"{machine}\n{versions}")
-    click.echo(f"{rounds} interleaved rounds of {seconds:g} s, medians; {concurrency} requests at once\n")
+    click.echo(f"{machine}\n{versions}\nInterleaved rounds, medians\n")
     click.echo(as_text(sections, tried=tried))
+    if file is not None:
+        file.write_text(json.dumps({**conditions, "sections": [each.as_json() for each in sections]}, indent=1))
     if problems:
         click.echo("\nNot measured:\n" + "\n".join(problems))
         sys.exit(1)
@@ -122,9 +123,28 @@ def run(
     return sections, problems
 
 
-def read(file: Path) -> list[Measured]:
-    """Read the sections of a file written before."""
-    return [Measured.from_json(fields) for fields in json.loads(file.read_text())["sections"]]
+def read(file: Path, conditions: Mapping[str, Any]) -> list[Measured]:
+    """Read the sections of a file written before; none where it is not there yet.
+
+    Args:
+        file: which.
+        conditions: machine and versions, which go at its head.
+
+    Raises:
+        ConfigurationError: it cannot be written, is another file, or was measured under other conditions.
+    """
+    if not os.access(file if file.exists() else file.absolute().parent, os.W_OK):
+        raise ConfigurationError(f"{file}: it cannot be written; name another file.")
+    if not file.exists():
+        return []
+    try:
+        written = json.loads(file.read_text())
+        sections = [Measured.from_json(fields) for fields in written.pop("sections")]
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise ConfigurationError(f"{file}: this is no file of an earlier comparison; name another.") from exc
+    if written != json.loads(json.dumps(conditions)):
+        raise ConfigurationError(f"{file}: it was measured on another machine or with other versions; name another.")
+    return sections
 
 
 def pinned(requirements: Path, package: str) -> str:

@@ -57,6 +57,9 @@ class Plan:
     concurrency: int
     environments: Path
 
+    def __str__(self) -> str:
+        return f"{self.rounds} rounds of {self.seconds:g} s, {self.concurrency} requests at once"
+
     @property
     def trial_s(self) -> float:
         """Seconds of each measurement that compares set-ups."""
@@ -185,7 +188,7 @@ def _section(run: _Group, section: Section, chosen: dict[Peer, Setup], of: dict[
         if (name := _peer_name(peer, setup, section.way)) in of:
             rows.append(make_row(peer.name, str(setup), of[name], own, bare))
     tried = [row for peer in run.tried.values() for row in peer] if section is run.group.sections[0] else []
-    return Measured(run.group.name, section.title, section.work.what, rows, tried)
+    return Measured(run.group.name, section.title, section.work.what, str(run.plan), rows, tried)
 
 
 def _yardstick(

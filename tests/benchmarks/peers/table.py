@@ -62,6 +62,7 @@ class Measured:
         work: its name on the command line.
         title: what was done.
         requests: what our server was sent.
+        how: rounds, seconds and concurrency.
         rows: ours, the yardstick, and each peer in its better set-up.
         tried: each peer in all set-ups, as they were compared before.
     """
@@ -69,6 +70,7 @@ class Measured:
     work: str
     title: str
     requests: str
+    how: str
     rows: Sequence[Row]
     tried: Sequence[Row]
 
@@ -76,7 +78,12 @@ class Measured:
     def from_json(cls, fields: Mapping[str, Any]) -> Measured:
         """Read what ``as_json`` wrote."""
         rows, tried = ([Row(**row) for row in fields[name]] for name in ("rows", "tried"))
-        return cls(fields["work"], fields["title"], fields["requests"], rows, tried)
+        return cls(fields["work"], fields["title"], fields["requests"], fields["how"], rows, tried)
+
+    @property
+    def compared(self) -> tuple[str, frozenset[str]]:
+        """Its work, and the servers that were measured at it."""
+        return self.work, frozenset(row.server for row in self.rows)
 
     def as_json(self) -> dict[str, Any]:
         """Ready for a JSON encoder."""
@@ -111,10 +118,10 @@ def make_row(
 
 
 def merge(former: Iterable[Measured], new: Iterable[Measured]) -> list[Measured]:
-    """Put what was measured now beside what was before; of the same work, the new counts."""
+    """Put what was measured now beside what was before; of the same work with the same servers, the new counts."""
     found = list(new)
-    works = {section.work for section in found}
-    return [*(section for section in former if section.work not in works), *found]
+    again = {section.compared for section in found}
+    return [*(section for section in former if section.compared not in again), *found]
 
 
 def as_text(sections: Sequence[Measured], *, tried: bool) -> str:
@@ -126,7 +133,7 @@ def as_text(sections: Sequence[Measured], *, tried: bool) -> str:
     """
     rows: list[Sequence[str]] = [HEADINGS]
     for section in sections:
-        rows.append((section.title, *[""] * (len(HEADINGS) - 1)))
+        rows.append((f"{section.title} ({section.how})", *[""] * (len(HEADINGS) - 1)))
         rows += [row.cells() for row in section.rows]
         if tried and section.tried:
             rows.append(("  all set-ups, compared beforehand", *[""] * (len(HEADINGS) - 1)))
