@@ -29,6 +29,12 @@ def convolution(tf: Any, x: Any, kind: str = "Conv2D", side: int = 3, stride: in
     return operation(input=x, filter=kernel, strides=steps, padding="VALID", dilations=gaps)
 
 
+def waiting(tf: Any, x: Any) -> Any:
+    """A padding that is only done for pictures that were looked at."""
+    with tf.control_dependencies([tf.compat.v1.assert_less(x, 2.0)]):
+        return tf.pad(x, PADDED_BY_KERAS)
+
+
 def build(make: Callable[[Any, Any], Any], height: int | None = 12, width: int | None = 16) -> Any:
     """A graph with ``y`` of pictures ``x``."""
     import tensorflow as tf
@@ -61,7 +67,7 @@ def paddings(graph: Any, tensor: str) -> int:
 def check_absorbed(graph: Any, count: int = 1, height: int = 12, width: int = 16) -> None:
     """``y`` stays as it was, and its copy is the same, to the bit, and needs no padding."""
     before = paddings(graph, "y:0")
-    copy = absorb_padding(graph)["y:0"]
+    copy = absorb_padding(graph, ["x:0"])["y:0"]
 
     assert (before, paddings(graph, "y:0"), paddings(graph, copy)) == (count, count, 0)
     y, same = answers(graph, ["y:0", copy], height, width)
@@ -109,21 +115,48 @@ def test_zeros_may_be_written_as_a_padding_with_a_constant() -> None:
         lambda tf, x: convolution(tf, tf.pad(x, PADDED_BY_KERAS, constant_values=1)),
         lambda tf, x: convolution(tf, tf.pad(x, PADDED_BY_KERAS, mode="REFLECT")),
         lambda tf, x: convolution(tf, tf.pad(x, tf.compat.v1.placeholder_with_default(PADDED_BY_KERAS, [4, 2]))),
+        lambda tf, x: convolution(tf, waiting(tf, x)),
         lambda tf, x: convolution(tf, x),
         lambda tf, x: tf.nn.max_pool2d(tf.pad(x, PADDED_BY_KERAS), 3, 2, "VALID"),
     ],
-    ids=["before", "around", "batch", "ones", "mirrored", "fed", "none", "pooling"],
+    ids=["before", "around", "batch", "ones", "mirrored", "fed", "checked", "none", "pooling"],
 )
 def test_any_other_padding_stays(make: Callable[[Any, Any], Any]) -> None:
     graph = build(make)
     before = len(graph.get_operations())
 
-    assert absorb_padding(graph) == {}
+    assert absorb_padding(graph, ["x:0"]) == {}
     assert len(graph.get_operations()) == before
 
 
 def test_a_padding_stays_where_the_size_of_the_picture_is_open() -> None:
-    assert absorb_padding(build(lambda tf, x: convolution(tf, tf.pad(x, PADDED_BY_KERAS)), width=None)) == {}
+    assert absorb_padding(build(lambda tf, x: convolution(tf, tf.pad(x, PADDED_BY_KERAS)), width=None), ["x:0"]) == {}
+
+
+def test_a_graph_that_is_given_what_follows_a_padding_is_left_as_it_is() -> None:
+    def make(tf: Any, x: Any) -> Any:
+        return tf.identity(convolution(tf, tf.pad(x, PADDED_BY_KERAS, name="padded")), name="features")
+
+    graph = build(make)
+
+    assert absorb_padding(graph, ["padded:0"]) == {}
+    assert absorb_padding(graph, ["x:0", "features:0"]) == {}
+    assert absorb_padding(graph, ["x:0"])
+
+
+def test_an_input_in_the_middle_of_a_graph_is_what_its_outputs_are_computed_of(tmp_path: Path, load: Load) -> None:
+    graph = build(lambda tf, x: convolution(tf, tf.pad(x, PADDED_BY_KERAS, name="padded")))
+    path = tmp_path / "middle.pb"
+    path.write_bytes(graph.as_graph_def().SerializeToString())
+    whole, second_half = load("frozen_graph", path), load("frozen_graph", path, inputs={"padded": "padded:0"})
+    pictures = np.random.default_rng(1).random((2, 12, 16, CHANNELS), np.float32)
+    padded = np.pad(pictures, PADDED_BY_KERAS)
+
+    np.testing.assert_allclose(
+        second_half.run("serving_default", {"padded": padded})["y"],
+        whole.run("serving_default", {"x": pictures})["y"],
+        rtol=1e-5,
+    )
 
 
 def test_what_needs_the_padded_picture_itself_gets_it() -> None:
@@ -132,7 +165,7 @@ def test_what_needs_the_padded_picture_itself_gets_it() -> None:
         return tf.reduce_sum(convolution(tf, padded)) + tf.reduce_sum(padded * padded)
 
     graph = build(make)
-    y, same = answers(graph, ["y:0", absorb_padding(graph)["y:0"]])
+    y, same = answers(graph, ["y:0", absorb_padding(graph, ["x:0"])["y:0"]])
 
     assert same == y
 
@@ -148,7 +181,7 @@ def test_paddings_behind_each_other_are_all_left_out() -> None:
 def test_constants_are_not_copied() -> None:
     graph = build(lambda tf, x: convolution(tf, tf.pad(x, PADDED_BY_KERAS)))
     constants = sum(operation.type == "Const" for operation in graph.get_operations())
-    absorb_padding(graph)
+    absorb_padding(graph, ["x:0"])
 
     assert sum(operation.type == "Const" for operation in graph.get_operations()) == constants
 
@@ -171,7 +204,7 @@ def test_a_graph_whose_loops_follow_is_left_as_it_is() -> None:
             tf.compat.v1.enable_control_flow_v2()
         return y
 
-    assert absorb_padding(build(make)) == {}
+    assert absorb_padding(build(make), ["x:0"]) == {}
 
 
 def test_what_a_result_waits_for_is_waited_for_in_the_copy_too() -> None:
@@ -185,7 +218,7 @@ def test_what_a_result_waits_for_is_waited_for_in_the_copy_too() -> None:
             return tf.identity(y)
 
     graph = build(make)
-    copy = absorb_padding(graph)["y:0"]
+    copy = absorb_padding(graph, ["x:0"])["y:0"]
 
     assert paddings(graph, copy) == 0
     with pytest.raises(tf.errors.InvalidArgumentError, match="too much"):

@@ -22,13 +22,14 @@ LOOPS = frozenset({"Enter", "NextIteration"})
 COPY = "without_padding"
 
 
-def absorb_padding(graph: Any) -> Mapping[str, str]:
+def absorb_padding(graph: Any, fed: Collection[str]) -> Mapping[str, str]:
     """Add, to what a graph has, a copy of all that follows such a padding, which does without it.
 
     The graph itself stays as it is: for a picture of another size than it notes, ``SAME`` may be another padding.
 
     Args:
         graph: a ``tf.Graph``.
+        fed: names of the tensors that are given to it; what follows a padding is computed, none of it given.
 
     Returns:
         Name of a tensor -> that of the same in the copy; empty where no padding can be left out.
@@ -36,12 +37,13 @@ def absorb_padding(graph: Any) -> Mapping[str, str]:
     import tensorflow as tf
 
     absorbed = {
-        operation.name: padding.inputs[0]
+        operation.name: padding
         for operation in graph.get_operations()
         if (padding := _same_padding(operation)) is not None
     }
     changed = _followers([graph.get_operation_by_name(name) for name in absorbed])
-    if not changed or any(operation.type in LOOPS for operation in changed.values()):
+    computed = {tensor.name for operation in (*absorbed.values(), *changed.values()) for tensor in operation.outputs}
+    if not changed or computed & set(fed) or any(operation.type in LOOPS for operation in changed.values()):
         return {}
     nodes = tf.compat.v1.GraphDef(versions=graph.graph_def_versions)
     given: dict[str, Any] = {}
@@ -51,7 +53,7 @@ def absorb_padding(graph: Any) -> Mapping[str, str]:
         node.attr.pop("_class", None)  # what it should be placed with may not be in the copy
         sources = list(operation.inputs)
         if name in absorbed:
-            sources[0] = absorbed[name]
+            sources[0] = absorbed[name].inputs[0]
             node.attr["padding"].s = b"SAME"
         node.input[:] = [source.name for source in sources]
         given |= {source.name: source for source in sources if source.op.name not in changed}
@@ -103,9 +105,14 @@ def _same_padding(operation: Any) -> Any | None:
 
 
 def _zeros_around(padding: Any) -> Any | None:
-    """How many zeros are put before and after each dimension, an array [rank, 2]; None: that is not known."""
+    """How many zeros are put before and after each dimension, an array [rank, 2].
+
+    None where that is not known, or where the padding waits for something else to be done.
+    """
     import tensorflow as tf
 
+    if any(operation.control_inputs for operation in (padding, *(tensor.op for tensor in padding.inputs[1:]))):
+        return None
     filling = 0 if padding.type == "Pad" else tf.get_static_value(padding.inputs[2])
     return tf.get_static_value(padding.inputs[1]) if np.all(np.equal(filling, 0)) else None
 

@@ -120,7 +120,8 @@ class TensorFlowSession(Backend):
             )
             for name, (inputs, outputs) in sorted(bindings.items())
         }
-        self._without_padding = absorb_padding(session.graph)
+        fed = {info.tensor for signature in self.signatures.values() for info in signature.inputs.values()}
+        self._without_padding = absorb_padding(session.graph, fed)
         self._calls: dict[tuple[str, bool], Callable[..., list[Any]]] = {}
         kinds = {operation.type for operation in session.graph.get_operations()}
         self.computes_only = spec.session.inter_op_threads == 1 and not kinds & JOINS_CALLS
