@@ -144,6 +144,49 @@ def test_calls_of_several_rows_join_as_wholes(model: Doubling, pool: ThreadPoolE
     assert [len(batch) for batch in model.batches] == [1, 8]
 
 
+def test_a_call_of_another_rank_than_the_models_joins_nobody(model: Doubling, pool: ThreadPoolExecutor) -> None:
+    joined = Batcher("doubling", model, batch_sizes(8), ranks={"x": 2})
+    first = hold(pool, joined, model, x(0))
+    matrix = {"x": np.array([[3.0]], "float32")}
+    others = submit(pool, joined, x(1), x(2), matrix, matrix)
+    model.permit()
+    for future in (first, *others):
+        future.result(DEADLINE_S)
+
+    assert model.batches == [[0], [1], [2], [3, 3]]
+
+
+def test_calls_that_join_nobody_still_wait_in_order_and_in_time(model: Doubling, pool: ThreadPoolExecutor) -> None:
+    queue = Batcher("doubling", model, [1])
+    first = hold(pool, queue, model, {"x": np.zeros((1, 2), "float32")})
+    late = pool.submit(queue.run, x(9), context(0.1))
+    with pytest.raises(DeadlineExceeded):
+        late.result(DEADLINE_S)
+    others = submit(pool, queue, x(1), x(2), x(3, 3))
+    model.permit()
+    for future in (first, *others):
+        future.result(DEADLINE_S)
+
+    assert model.batches == [[0], [1], [2], [3, 3]]
+
+
+def test_a_call_without_inputs_joins_nobody(pool: ThreadPoolExecutor) -> None:
+    gate, entered, calls = threading.Event(), threading.Semaphore(0), itertools.count()
+
+    def count(inputs: Tensors) -> Tensors:
+        entered.release()
+        assert gate.wait(DEADLINE_S)
+        return {"count": np.array(next(calls))}
+
+    queue = Batcher("counter", count, [1])
+    first = pool.submit(queue.run, {}, context())
+    assert entered.acquire(timeout=DEADLINE_S)
+    others = submit(pool, queue, {}, {})
+    gate.set()
+
+    assert [int(future.result(DEADLINE_S)["count"]) for future in (first, *others)] == [0, 1, 2]
+
+
 def test_a_call_larger_than_the_largest_batch_goes_alone(model: Doubling) -> None:
     model.permit()
 
@@ -427,6 +470,15 @@ def test_a_window_waits_for_company_no_longer_than_it_is_long(model: Doubling, p
     assert sorted(future.result(DEADLINE_S / 2)["y"].tolist() for future in futures) == [[2], [4]]
     assert [sorted(batch) for batch in model.batches] == [[1, 2]]
     assert batcher(model, max_wait_ms=1.0).run(x(3), context())["y"].tolist() == [6]
+
+
+def test_a_window_ends_when_the_batch_has_as_many_rows_as_it_may(model: Doubling, pool: ThreadPoolExecutor) -> None:
+    model.permit()
+    joined = batcher(model, max_batch_size=4, max_wait_ms=10_000.0)
+    futures = [pool.submit(joined.run, x(value, value), context()) for value in (1, 2)]
+
+    assert sorted(future.result(DEADLINE_S / 2)["y"].tolist() for future in futures) == [[2, 2], [4, 4]]
+    assert [len(batch) for batch in model.batches] == [4]
 
 
 def test_as_many_calls_run_side_by_side_as_are_allowed(model: Doubling, pool: ThreadPoolExecutor) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -110,6 +112,38 @@ def test_any_shape_goes_to_a_backend_that_judges_shapes_itself(
         model.run(matrix, context())
 
     assert model.run(matrix, context(), any_shape=True)["y"].shape == (2, 2)
+
+
+class OneAtATime(HalfPlusTwo):
+    """Says when a call is in it, and stays there until it may leave."""
+
+    computes_only = True
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec)
+        self.entered, self.may_leave = threading.Event(), threading.Event()
+
+    def run(self, signature: str, inputs: Tensors) -> Tensors:
+        self.entered.set()
+        assert self.may_leave.wait(10)
+        return super().run(signature, inputs)
+
+
+def test_a_call_that_cannot_be_joined_is_late_at_its_deadline_and_not_when_the_model_is_free(
+    make_spec: Callable[..., ModelSpec],
+) -> None:
+    spec = make_spec(batching={"max_batch_size": 1})
+    backend = OneAtATime(spec)
+    model = Model(spec, backend)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(model.run, x(4), context())
+        assert backend.entered.wait(10)
+        with pytest.raises(DeadlineExceeded, match="waited for the model"):
+            model.run(x(6), context(time.monotonic() + 0.1))
+        assert not first.done()
+        backend.may_leave.set()
+
+        assert first.result(10)["y"].tolist() == [4.0]
 
 
 class OneRowOnly(HalfPlusTwo):

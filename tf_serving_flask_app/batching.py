@@ -13,14 +13,15 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from threading import Condition, Lock
+from types import MappingProxyType
 
 import numpy as np
 
+from tf_serving_flask_app.calls import Call
 from tf_serving_flask_app.context import CLIENT_LOOK_S, RequestContext
-from tf_serving_flask_app.errors import BackendFailed, ClientGone, ServingError
+from tf_serving_flask_app.errors import BackendFailed, ServingError
 from tf_serving_flask_app.tensors import Signature, Tensors
 
 logger = logging.getLogger(__name__)
@@ -51,58 +52,6 @@ def batch_sizes(max_batch_size: int, *, few: bool = False) -> list[int]:
     return [size for size in range(1, max_batch_size + 1) if size % (1 << max(0, size.bit_length() - digits)) == 0]
 
 
-@dataclass(eq=False)
-class Call:
-    """One request's part in a batch; ``news`` is notified when it is its turn to lead, and when it is over.
-
-    Attributes:
-        inputs: the tensors.
-        rows: their first dimension.
-        kind: what calls that can be joined have in common: dtypes and the other dimensions.
-        context: the request's.
-        due: when to look whether its answer is still wanted, on the clock of ``time.monotonic()``, in seconds.
-        news: of the batcher's lock; only a call that has to wait has it.
-        leads: it is this call's turn to run a batch, itself in it.
-        over: there is an answer, or an error.
-        outputs: its share of the answer.
-        error: why there is none.
-        began: when the model was called, on the clock of ``time.perf_counter_ns()``.
-        took: how long that lasted, in nanoseconds.
-        joined: how many calls were answered by it.
-    """
-
-    inputs: Tensors
-    rows: int
-    kind: object
-    context: RequestContext
-    due: float
-    news: Condition | None = None
-    leads: bool = False
-    over: bool = False
-    outputs: Tensors | None = None
-    error: Exception | None = None
-    began: int = 0
-    took: int = 0
-    joined: int = 1
-
-    def check_wanted(self) -> None:
-        """Raise if nobody waits for the answer any more; not to be asked again at once.
-
-        Raises:
-            DeadlineExceeded: it would come too late.
-            ClientGone: the client has closed its connection.
-        """
-        self.context.check_deadline("while the request waited for the model")
-        if self.context.client_gone():
-            raise ClientGone
-        self.due = min(time.monotonic() + CLIENT_LOOK_S, self.context.deadline)
-
-    def tell(self) -> None:
-        """Wake who waits for it; with the batcher's lock."""
-        if self.news is not None:
-            self.news.notify()
-
-
 class Batcher:
     """The way into one signature of a model, for many threads at once."""
 
@@ -110,9 +59,10 @@ class Batcher:
         self,
         name: str,
         run: Callable[[Tensors], Tensors],
-        sizes: Collection[int],
+        sizes: Sequence[int],
         max_wait_ms: float = 0.0,
         calls_at_once: int = 1,
+        ranks: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         """Prepare; nothing is started.
 
@@ -122,11 +72,13 @@ class Batcher:
             sizes: rows that joined calls may have, see ``batch_sizes``.
             max_wait_ms: how long to wait for company.
             calls_at_once: how many calls of the model run side by side before others have to wait.
+            ranks: of the inputs whose first dimension is the batch; a call that has another is not joined.
         """
+        self.sizes = sizes
         self._name = name
         self._run = run
-        self._sizes = frozenset(sizes)
         self._max_rows = max(sizes)
+        self._ranks = ranks
         self._window_s = max_wait_ms / 1000
         self._free = calls_at_once
         self._lock = Lock()
@@ -150,7 +102,7 @@ class Batcher:
         if alone:
             return self._run_alone(inputs, context, arrived)
         due = min(time.monotonic() + CLIENT_LOOK_S, context.deadline)
-        call = Call(inputs, *_rows_and_kind(inputs), context, due)
+        call = Call(inputs, *self._rows_and_kind(inputs), context, due)
         with self._lock:
             if self._free:
                 self._free -= 1
@@ -230,7 +182,11 @@ class Batcher:
     def _await_company(self, leader: Call) -> None:
         """Wait for a full batch as long as the spec says, but not beyond the leader's deadline."""
         left = max(0.0, leader.context.deadline - time.monotonic())
-        self._arrival.wait_for(lambda: len(self._company(leader)) == self._max_rows, min(self._window_s, left))
+
+        def full() -> bool:
+            return sum(call.rows for call in self._company(leader)) >= self._max_rows
+
+        self._arrival.wait_for(full, min(self._window_s, left))
 
     def _dismiss_if_unwanted(self, call: Call) -> None:
         """Take a call whose answer nobody waits for out of the queue."""
@@ -248,7 +204,7 @@ class Batcher:
             if call.kind == leader.kind and rows + call.rows <= self._max_rows:
                 batch.append(call)
                 rows += call.rows
-        while len(batch) > 1 and rows not in self._sizes:
+        while len(batch) > 1 and rows not in self.sizes:
             rows -= batch.pop().rows
         return batch
 
@@ -287,10 +243,10 @@ class Batcher:
             for call, end in zip(batch, ends, strict=True)
         ]
 
-
-def _rows_and_kind(inputs: Tensors) -> tuple[int, object]:
-    """The first dimension of a call's inputs, and what must be equal in others for them to join."""
-    first, *others = {array.shape[:1] for array in inputs.values()}
-    if others or not first:
-        return 1, object()  # joins nobody
-    return first[0], tuple((name, array.dtype, array.shape[1:]) for name, array in inputs.items())
+    def _rows_and_kind(self, inputs: Tensors) -> tuple[int, object]:
+        """The first dimension of a call's inputs, and what must be equal in others for them to join."""
+        first, *others = {array.shape[:1] for array in inputs.values()} or {()}
+        fits = all(array.ndim == self._ranks.get(name, array.ndim) for name, array in inputs.items())
+        if others or not first or not fits:
+            return 1, object()  # joins nobody
+        return first[0], tuple((name, array.dtype, array.shape[1:]) for name, array in inputs.items())

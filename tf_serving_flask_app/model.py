@@ -30,16 +30,27 @@ class Model:
         self.version = str(backend.version)
         self._backend = backend
         batching = spec.batching or BatchingSpec(max_batch_size=8 if backend.joins_calls else 1)
-        self._batch_sizes = batch_sizes(batching.max_batch_size, few=spec.session.xla)
         self._batchers = {
-            signature.name: Batcher(
-                spec.name, partial(backend.run, signature.name), self._batch_sizes, batching.max_wait_ms
-            )
+            signature.name: batcher
             for signature in backend.signatures.values()
-            if batching.max_batch_size > 1 and can_batch(signature)
+            if (batcher := self._batcher(signature, batching) or self._queue(signature)) is not None
         }
         waits = spec.preprocess is not None or spec.postprocess is not None or batching.max_wait_ms > 0
         self._computes_only = backend.computes_only and not waits
+
+    def _batcher(self, signature: Signature, batching: BatchingSpec) -> Batcher | None:
+        """Join the calls of a signature, where the spec and its shapes allow it."""
+        if batching.max_batch_size == 1 or not can_batch(signature):
+            return None
+        sizes = batch_sizes(batching.max_batch_size, few=self.spec.session.xla)
+        ranks = {name: len(info.shape or ()) for name, info in signature.inputs.items()}
+        return Batcher(self.name, partial(self._backend.run, signature.name), sizes, batching.max_wait_ms, ranks=ranks)
+
+    def _queue(self, signature: Signature) -> Batcher | None:
+        """Let calls that are not joined wait in order and in time, where more than one at once only share a core."""
+        return (
+            Batcher(self.name, partial(self._backend.run, signature.name), [1]) if self._backend.computes_only else None
+        )
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
@@ -77,7 +88,8 @@ class Model:
             ServingError: it fails on the single row.
         """
         outputs = self.run(row, warm_context(), signature.name)
-        for size in self._batch_sizes[1:] if signature.name in self._batchers else []:
+        batcher = self._batchers.get(signature.name)
+        for size in batcher.sizes[1:] if batcher is not None else []:
             batch = {name: np.repeat(array, size, axis=0) for name, array in row.items()}
             try:
                 answer = self._backend.run(signature.name, batch)
@@ -87,6 +99,8 @@ class Model:
             if fault is not None:
                 logger.info("model %s: calls are not joined, as a batch of %d fails: %s", self.name, size, fault)
                 del self._batchers[signature.name]
+                if (queue := self._queue(signature)) is not None:
+                    self._batchers[signature.name] = queue
                 break
         return outputs
 
