@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import select
 import socket
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tf_serving_flask_app.gunicorn.connection import Connection
+from tf_serving_flask_app.gunicorn.eventlet_worker import EventletWorker
 from tf_serving_flask_app.gunicorn.native import HubCalls, NativeThreads
 from tf_serving_flask_app.gunicorn.quick_io import Reader
 
@@ -92,3 +95,55 @@ def test_the_end_of_a_connection_is_no_bytes(hub: Hub, client_and_connection: tu
     client.close()
 
     assert connection.receive_first() == b""
+
+
+def test_nothing_is_sent_on_a_closed_connection_whose_descriptor_is_anothers_by_now(
+    client_and_connection: tuple[socket.socket, Connection],
+) -> None:
+    client, connection = client_and_connection
+    connection.close()
+    other, taken = socket.socketpair()
+    with other, taken:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            connection.send_now([b"answer"])
+        assert connection.fileno() == -1
+        assert select.select([other, client], [], [], 0)[0] == [client]
+        assert client.recv(10) == b""
+
+
+def test_a_request_that_comes_in_while_other_connections_are_closed_is_not_cut_off() -> None:
+    worker = object.__new__(EventletWorker)
+    worker.connections = {}
+    reader = Reader()
+    clients: list[socket.socket] = []
+    cut_off: list[int] = []
+    answered: list[int] = []
+
+    def serve(connection: Connection, number: int) -> None:
+        try:
+            while connection.receive_first():
+                connection.idle = False
+                answered.append(number)
+        except BaseException:
+            cut_off.append(number)
+            for client in clients:
+                client.sendall(b"request")
+            raise
+        finally:
+            connection.close()
+
+    for number in range(2):
+        client, end = socket.socketpair()
+        clients.append(client)
+        connection = Connection(worker, worker.green_socket(end), reader)
+        connection.deadline = time.monotonic()
+        connection.green = worker.spawn(serve, connection, number)
+        worker.connections[connection.green] = connection
+    worker.sleep(0)
+    worker._close_idle(math.inf)
+    worker.sleep(0)
+
+    assert (cut_off, answered) == ([0], [1])
+    for client in clients:
+        client.close()
+    worker.sleep(0)

@@ -27,14 +27,25 @@ class Hub:
         return []
 
     def send(
-        self, *, path: str = "/predict", length: int = 100, seconds: float = 0.0, computes_only: bool = True
+        self,
+        *,
+        path: str = "/predict",
+        length: int = 100,
+        seconds: float = 0.0,
+        computes_only: bool = True,
+        model_s: float = 0.0,
     ) -> bool:
-        """Send a request that keeps the processor busy for so long; returns whether it was answered at once."""
+        """Send a request that keeps the processor busy for so long; returns whether it was answered at once.
+
+        Args:
+            model_s: how long its call of the model took, in this thread or another.
+        """
         context = RequestContext("id", math.inf)
         environ = {"PATH_INFO": path, "QUERY_STRING": "", "CONTENT_LENGTH": str(length), "tf_serving.request": context}
 
         def work() -> list[bytes]:
             context.computes_only = computes_only
+            context.record("predict", int(model_s * 1e9))
             end = time.thread_time() + seconds
             while time.thread_time() < end:
                 pass
@@ -68,6 +79,12 @@ def test_one_that_keeps_the_processor_busy_goes_to_a_thread_always() -> None:
     hub = knows(seconds=2 * QUICK_S)
 
     assert not hub.send(seconds=2 * QUICK_S)
+
+
+def test_one_whose_call_another_thread_made_along_with_its_own_costs_as_much_as_that() -> None:
+    hub = knows(model_s=2 * QUICK_S)
+
+    assert not hub.send(model_s=2 * QUICK_S)
 
 
 def test_one_whose_model_may_wait_for_something_goes_to_a_thread_however_quick_it_was() -> None:

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.live.conftest import Start
@@ -143,6 +144,36 @@ def test_what_is_no_request_is_answered_in_json_and_logged_and_the_worker_lives(
     assert toy.get("/pid").text == pid
 
 
+@pytest.mark.parametrize("mode", KINDS)
+def test_a_body_that_cannot_be_spooled_is_the_servers_fault(start: Start, mode: str, tmp_path: Path) -> None:
+    folder = tmp_path / "uploads"
+    folder.mkdir()
+    server = start(mode, UPLOAD_FOLDER=str(folder), MAX_CONTENT_LENGTH=str(32 << 20))
+    folder.rmdir()
+    head = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (9 << 20)
+    answer = exchange(server, head + b"x" * (2 << 20))
+
+    assert answer.startswith(b"HTTP/1.1 500 ")
+    server.wait_for_line(lambda line: "UPLOAD_FOLDER" in line, "reason")
+    server.wait_for_line(lambda line: "FileNotFoundError" in line, "traceback")
+    assert server.get("/echo").status_code == 200
+
+
+@pytest.mark.parametrize("mode", CONCURRENT)
+def test_connections_for_which_there_are_no_descriptors_wait_and_the_worker_lives(start: Start, mode: str) -> None:
+    server = start(mode)
+    (worker,) = server.workers()
+    pid = server.get("/pid").text
+    worker.rlimit(psutil.RLIMIT_NOFILE, (worker.num_fds() + 3, worker.rlimit(psutil.RLIMIT_NOFILE)[1]))
+    clients = [connect(server) for _ in range(8)]
+    server.wait_for_line(lambda line: "could not be accepted" in line, "complaint")
+    for client in clients:
+        client.close()
+
+    assert server.get("/pid").text == pid
+    assert server.stop() == 0
+
+
 def test_a_client_that_leaves_in_the_middle_is_logged_and_nothing_else_happens(toy: LiveServer) -> None:
     pid, seen = toy.get("/pid").text, len(toy.lines)
 
@@ -196,6 +227,26 @@ def test_clients_that_are_slow_with_their_header_delay_nobody(start: Start, mode
     finally:
         for client in slow:
             client.close()
+
+
+@pytest.mark.parametrize("mode", CONCURRENT)
+@pytest.mark.parametrize("begin", [b"G", b"GET /echo HTTP/1.1\r\nHost: x\r\n"], ids=["line", "fields"])
+def test_a_header_that_does_not_come_to_an_end_is_answered_408_and_keeps_no_thread(
+    start: Start, mode: str, begin: bytes
+) -> None:
+    server = start(mode, THREADS="1", MAX_QUEUE="0", TOY_HEADER_S="1")
+    slow = [connect(server) for _ in range(12)]
+    for client in slow:
+        client.sendall(begin)
+    for client in slow:
+        with client:
+            answer = b"".join(iter(lambda: client.recv(65536), b""))  # noqa: B023  # called here and now
+            assert answer.startswith(b"HTTP/1.1 408 ")
+            assert json.loads(body_of(answer)).keys() == {"error"}
+
+    assert server.get("/echo").status_code == 200
+    assert server.stop() == 0
+    assert not error_lines(server)
 
 
 @pytest.mark.parametrize("mode", CONCURRENT)

@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException
 
 from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.gunicorn.server import serve
+from tf_serving_flask_app.gunicorn.workers import ServingWorker
 from tf_serving_flask_app.settings import Settings
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def main() -> int:
     """Serve with gunicorn."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     settings = Settings.from_environ(os.environ)
+    ServingWorker.header_timeout_s = float(os.environ.get("TOY_HEADER_S", ServingWorker.header_timeout_s))
 
     def load() -> Toy:
         failure = Path(os.environ["TOY_FAILURE"])

@@ -26,6 +26,10 @@ ROOM = 128 << 20
 READ_SIZE = 1 << 18
 
 
+class BrokenBody(ConnectionResetError):
+    """A body did not come to its end: the client went away, or what it sent is no body."""
+
+
 class Room:
     """Memory that is lent."""
 
@@ -79,7 +83,8 @@ class Bodies:
         """Read a body of announced length, to be closed by the caller.
 
         Raises:
-            OSError: the client went away before it had sent all of it.
+            BrokenBody: the client went away before it had sent all of it.
+            OSError: there is no room for it in the spool folder.
         """
         if length <= SMALL:
             data = b"".join(pieces(source, length))
@@ -102,13 +107,14 @@ class Bodies:
                 self._room.give_back(length)
                 raise
             self._room.give_back(length)
-        raise ConnectionResetError("the body ended early")
+        raise BrokenBody("the body ended early")
 
     def receive_up_to(self, source: Any, most: int) -> IO[bytes]:
         """Read up to ``most`` bytes, to be closed by the caller; its position is at the end.
 
         Raises:
-            OSError: the client went away before the end.
+            BrokenBody: the client went away before the end.
+            OSError: there is no room for it in the spool folder.
         """
         body = tempfile.SpooledTemporaryFile(SMALL, dir=self._spool_folder)  # noqa: SIM115  # it is the result
         try:
@@ -121,7 +127,18 @@ class Bodies:
 
 
 def pieces(source: Any, most: int) -> Iterator[bytes]:
-    """A body's bytes as they arrive, up to ``most``."""
+    """A body's bytes as they arrive, up to ``most``.
+
+    Raises:
+        BrokenBody: the client went away before the end.
+    """
+    try:
+        yield from _pieces(source, most)
+    except OSError as error:
+        raise BrokenBody(str(error)) from error
+
+
+def _pieces(source: Any, most: int) -> Iterator[bytes]:
     reader = getattr(source, "reader", None)
     if not isinstance(reader, LengthReader):
         while most and (piece := source.read(min(READ_SIZE, most))):

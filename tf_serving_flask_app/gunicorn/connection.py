@@ -13,6 +13,9 @@ from tf_serving_flask_app.gunicorn.quick_io import Reader
 
 T = TypeVar("T")
 
+CLOSED = -1
+"""In place of a descriptor."""
+
 
 class Hub(Protocol):
     """What is needed of eventlet or gevent."""
@@ -61,8 +64,9 @@ class Connection:
         return data
 
     def close(self) -> None:
-        """Close it."""
+        """Close it; nothing is sent any more, as the descriptor may soon be another connection's."""
         self._unwatch()
+        self.idle, self.descriptor = False, CLOSED
         self.socket.close()
 
     def receive_first(self) -> bytes:

@@ -7,6 +7,7 @@ sockets green; locks, sleeps and libraries stay what they are for the threads th
 from __future__ import annotations
 
 import errno
+import math
 import os
 import ssl
 import time
@@ -35,9 +36,6 @@ from tf_serving_flask_app.gunicorn.workers import (
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
-
-HEADER_TIMEOUT_S = 20.0
-"""How long the header of a request may take from its first byte on, the TLS handshake of a connection likewise."""
 
 END_OF_HEADER = b"\r\n\r\n"
 
@@ -163,7 +161,7 @@ class HubWorker(ServingWorker, AsyncWorker):
         acceptors = [self.spawn(self._accept, listener, listener.getsockname()) for listener in self.sockets]
         while self.alive and self.ppid == os.getppid():
             self.notify()
-            self._close_idle()
+            self._close_idle(time.monotonic())
             self.share.tick(accepts=len(self.connections) < self.worker_connections)
             if self.wait_readable(self.PIPE[0], TICK_S):  # a signal came in
                 os.read(self.PIPE[0], 4096)
@@ -225,9 +223,7 @@ class HubWorker(ServingWorker, AsyncWorker):
                 self.log.warning("%d requests were cut off by --graceful-timeout.", len(self.connections))
                 return
             if now > idle_deadline:
-                for connection in [each for each in self.connections.values() if each.idle]:
-                    if not has_arrived(connection.descriptor):
-                        self.kill(connection.green)
+                self._close_idle(math.inf)
             self.notify()
             self.sleep(0.02)
 
@@ -269,7 +265,7 @@ class HubWorker(ServingWorker, AsyncWorker):
 
     def _shake_hands(self, connection: Connection) -> bool:
         """Make the TLS handshake, unless the client takes too long for it."""
-        with self.time_limit(HEADER_TIMEOUT_S):
+        with self.time_limit(self.header_timeout_s):
             connection.do_handshake()
             return True
         return False
@@ -290,11 +286,11 @@ class HubWorker(ServingWorker, AsyncWorker):
 
     def _header_limit(self, unreader: Any) -> AbstractContextManager[object, bool | None]:
         """Limit the time that the rest of a header may take, if there is a rest."""
-        return nullcontext() if END_OF_HEADER in unreader.buf.getvalue() else self.time_limit(HEADER_TIMEOUT_S)
+        return nullcontext() if END_OF_HEADER in unreader.buf.getvalue() else self.time_limit(self.header_timeout_s)
 
-    def _close_idle(self) -> None:
-        """Close the connections that were given time for a request, and did not use it."""
-        now = time.monotonic()
-        for connection in [each for each in self.connections.values() if each.idle and each.deadline < now]:
-            if not has_arrived(connection.descriptor):
+    def _close_idle(self, deadline: float) -> None:
+        """Close the connections that were given time for a request until then, and did not use it."""
+        for connection in list(self.connections.values()):
+            # Each is looked at when it is its turn: others run while one is closed, and may have a request by now.
+            if connection.idle and connection.deadline < deadline and not has_arrived(connection.descriptor):
                 self.kill(connection.green)

@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Protocol
 from tf_serving_flask_app.context import CLIENT_LOOK_S
 from tf_serving_flask_app.errors import ClientGone, Overloaded
 from tf_serving_flask_app.gunicorn.answer import Answer
-from tf_serving_flask_app.gunicorn.bodies import Bodies
+from tf_serving_flask_app.gunicorn.bodies import Bodies, BrokenBody
 from tf_serving_flask_app.gunicorn.presence import has_gone
 from tf_serving_flask_app.gunicorn.refusal import CLIENT_CLOSED_REQUEST, Refusal
 from tf_serving_flask_app.gunicorn.turns import Turns, kind_of
@@ -151,6 +151,7 @@ class Offload:
 
         Raises:
             ConnectionResetError: the client went away before it had sent what it announced.
+            RuntimeError: there is no room for it.
         """
         announced = environ.get("CONTENT_LENGTH")
         if announced is None and "HTTP_TRANSFER_ENCODING" not in environ:
@@ -162,10 +163,12 @@ class Offload:
             if announced is not None:
                 return self._bodies.receive(source, int(announced))
             body = self._bodies.receive_up_to(source, self._max_content_length + 1)
-        except OSError as error:
+        except BrokenBody as error:
             text = "The client went away before its request was complete."
             self._on_refusal(Refusal.of_environ(environ, CLIENT_CLOSED_REQUEST, text))
             raise _reset() from error
+        except OSError as error:  # which would be taken for the connection's
+            raise RuntimeError("a request's body cannot be spooled; see UPLOAD_FOLDER") from error
         # The application sees a body of known length.
         del environ["HTTP_TRANSFER_ENCODING"]
         environ["CONTENT_LENGTH"] = str(body.tell())

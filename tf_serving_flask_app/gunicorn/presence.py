@@ -19,6 +19,9 @@ def has_gone(connection: Any) -> bool:
 
     It works below TLS, whose own farewell is followed by a close. To be asked from any thread.
     """
+    descriptor = connection.fileno()
+    if descriptor < 0:  # the worker stops and has closed it
+        return True
     poll = select.poll()
-    poll.register(connection.fileno(), select.POLLRDHUP)
+    poll.register(descriptor, select.POLLRDHUP)
     return bool(poll.poll(0))

@@ -75,13 +75,15 @@ class QuickRequests:
         return self._hand_over(longer, environ)
 
     def _learn(self, sort: Sort, seconds: float, environ: WSGIEnvironment) -> None:
-        """Take a request's cost into account, in the thread that answered it."""
+        """Take a request's cost into account: seconds of the processor, in the thread that answered it."""
         context = environ.get("tf_serving.request")
         if context is None or not context.computes_only:
             self._mean_s.pop(sort, None)
             return
         if len(self._mean_s) >= REMEMBERED:
             self._mean_s.clear()
+        # Others may have made its call of the model.
+        seconds = max(seconds, context.stages.get("predict", 0) / 1e9)
         mean_s = self._mean_s.get(sort, seconds)
         self._mean_s[sort] = mean_s + WEIGHT * (seconds - mean_s)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import selectors
+import socket
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -15,10 +17,14 @@ from gunicorn.workers import gthread
 from tf_serving_flask_app.gunicorn.balance import STEP_S, TICK_S
 from tf_serving_flask_app.gunicorn.offload import Run
 from tf_serving_flask_app.gunicorn.sync_worker import run_here
-from tf_serving_flask_app.gunicorn.workers import FIRST_BYTE_S, ServingWorker, has_arrived, linger
+from tf_serving_flask_app.gunicorn.workers import FIRST_BYTE_S, ServingWorker, SlowHeader, has_arrived, linger
 
 SPARE_THREADS = 8
 """Threads beyond those that may work or wait: they read uploads, answer 503, and answer what must not wait."""
+
+
+FAILED_ACCEPT_S = 0.1
+"""How long to wait until a connection that could not be accepted is tried again."""
 
 
 class ThreadWorker(ServingWorker, gthread.ThreadWorker):
@@ -40,6 +46,7 @@ class ThreadWorker(ServingWorker, gthread.ThreadWorker):
         """Serve; a signal wakes the poller also if another thread gets it."""
         self.shared = frozenset(listener for listener in self.sockets if self.is_shared(listener))
         self.held: dict[Any, float] = {}
+        self.begun: dict[Any, float] = {}
         self.poller.register(self.PIPE[0], selectors.EVENT_READ, lambda pipe: os.read(pipe, 4096))
         super().serve()
 
@@ -60,6 +67,12 @@ class ThreadWorker(ServingWorker, gthread.ThreadWorker):
             client, address = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return
+        except OSError as error:
+            self.log.error("A connection could not be accepted: %s", error)
+            if self.alive:  # out of file descriptors, most likely: it will not be better at once
+                self.poller.unregister(listener)
+                self.held[listener] = time.monotonic() + FAILED_ACCEPT_S
+            return
         self.nr_conns += 1
         connection = gthread.TConn(self.cfg, client, address, listener.getsockname())
         connection.timeout = time.monotonic() + FIRST_BYTE_S
@@ -75,19 +88,41 @@ class ThreadWorker(ServingWorker, gthread.ThreadWorker):
 
     def handle(self, conn: Any) -> object:
         """Serve a request, and close the connection here if it is over: closing may take seconds."""
-        keep = super().handle(conn)
+        self.begun[conn] = time.monotonic()
+        try:
+            keep = super().handle(conn)
+        finally:
+            self.begun.pop(conn, None)
         if not keep:
             util.close_graceful(conn.sock, 1.0)
         return keep
 
     def handle_request(self, req: Any, conn: Any) -> bool:
         """Answer, and end the connection of a request that was not read."""
+        self.begun.pop(conn, None)
         keep: bool = super().handle_request(req, conn)
         linger(req, conn.sock)
         return keep
 
+    def handle_http2(self, conn: Any) -> object:
+        """Serve a connection that has many requests, whose headers are frames."""
+        self.begun.pop(conn, None)
+        return super().handle_http2(conn)
+
+    def _give_up_slow_headers(self) -> None:
+        """End the connections whose header, or handshake, does not come to an end: each of them holds a thread."""
+        latest = time.monotonic() - self.header_timeout_s
+        for connection in [each for each, begun in list(self.begun.items()) if begun < latest]:
+            if self.begun.pop(connection, None) is None:
+                continue  # it came to its end just now
+            if not self.cfg.is_ssl:
+                self.handle_error(None, connection.sock, connection.client, SlowHeader())
+            with suppress(OSError):
+                # Not ``SSLSocket``'s own method: it would take from the thread what that reads with.
+                socket.socket.shutdown(connection.sock, socket.SHUT_RD)
+
     def _look_after_held(self) -> None:
-        """Take what less loaded workers have left for long enough."""
+        """Take what less loaded workers have left for long enough, or what could not be taken before."""
         for listener, since in list(self.held.items()):
             left = has_arrived(listener.fileno())
             if not left or time.monotonic() - since >= self.share.patience_s():
@@ -140,6 +175,7 @@ class ThreadWorker(ServingWorker, gthread.ThreadWorker):
         longest = TICK_S if self.alive else 0.1
         super().wait_for_and_dispatch_events(min(timeout, STEP_S if self.held else longest))
         self._look_after_held()
+        self._give_up_slow_headers()
 
     def murder_keepalived(self, force: bool = False) -> None:
         """Close what has been idle for too long, but first see what has come in a moment ago."""

@@ -11,7 +11,7 @@ import sys
 import threading
 from contextlib import suppress
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from gunicorn import util
 from gunicorn.http import errors as http_errors
@@ -85,6 +85,9 @@ class ServingWorker(Worker):
     alive: bool
     application: Application
     cfg: Any
+
+    header_timeout_s: ClassVar[float] = 20.0
+    """How long the header of a request may take from its first byte on, the TLS handshake of a connection likewise."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Called in the master, before the fork."""
