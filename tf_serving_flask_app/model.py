@@ -48,9 +48,9 @@ class Model:
 
     def _queue(self, signature: Signature) -> Batcher | None:
         """Let calls that are not joined wait in order and in time, where more than one at once only share a core."""
-        return (
-            Batcher(self.name, partial(self._backend.run, signature.name), [1]) if self._backend.computes_only else None
-        )
+        if not self._backend.computes_only:
+            return None
+        return Batcher(self.name, partial(self._backend.run, signature.name), [1])
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
