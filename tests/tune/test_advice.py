@@ -39,7 +39,8 @@ def test_what_agrees_too_little_is_never_advised() -> None:
         (trial(ONE, 2.0, 2.0, slowness=1.6), "p99 is 1.6 times the default's"),
         (trial(ONE, 2.0, 2.0, failures=2), "requests failed: 4 x HTTP 500"),
         (Trial(ONE, refused="no bfloat16 here"), "refused"),
-        (Trial(ONE, pairs=pairs([2.0])), "agreement unknown, below 0.99"),
+        (Trial(HALF_PRECISION, pairs=pairs([2.0])), "agreement unknown"),
+        (Trial(replace(ONE, xla=True), pairs=pairs([2.0])), "agreement unknown"),
     ],
 )
 def test_what_cannot_be_advised_says_why(candidate: Trial, says: str) -> None:
@@ -71,6 +72,23 @@ def test_a_default_that_agrees_too_little_is_left_for_what_agrees_even_if_that_i
     assert advice.candidate == DEFAULT
     assert "agree too little with float32's" in advice.reason
     assert advise(fast, [], {}, 0.99).candidate == DEFAULT
+
+
+def test_where_nothing_could_be_compared_only_float32_is_advised() -> None:
+    fast, exact = Trial(HALF_PRECISION, pairs=pairs([3.0, 3.0])), Trial(ONE, pairs=pairs([1.2, 1.2]))
+    advice = advise(Trial(DEFAULT), [fast, exact], {}, 0.99)
+
+    assert advice.candidate == ONE
+    assert advice.reason.endswith("agreement with float32 unknown, but this is float32.")
+
+
+def test_a_default_of_which_nothing_could_be_compared_is_left_for_float32() -> None:
+    advice = advise(Trial(HALF_PRECISION), [Trial(DEFAULT, pairs=pairs([0.3, 0.3]))], {}, 0.99)
+
+    assert advice.candidate == DEFAULT
+    assert advice.reason.startswith(
+        "How far the answers of the settings as they are agree with float32's is unknown. This has 0.30 times"
+    )
 
 
 def test_the_best_are_those_that_are_faster_and_can_be_advised() -> None:

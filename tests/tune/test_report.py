@@ -54,6 +54,21 @@ def test_what_was_refused_not_tried_or_is_unsure_is_told(space: Space) -> None:
     assert "surer" not in report(space).as_text()
 
 
+def test_an_agreement_that_nothing_tells_is_called_unknown(space: Space) -> None:
+    whole = report(space)
+    whole.found.default = Trial(DEFAULT)
+    whole.found.trials = [Trial(ONE, 1.0, pairs([1.4, 1.4])), Trial(LOSSY, 1.0, pairs([3.0, 3.0]))]
+    _, rows, notes, advice = whole.as_text().split("\n\n")[:4]
+
+    assert [row.split("unknown", 1)[1].split() for row in rows.splitlines()[1:]] == [
+        ["as", "it", "is"],
+        ["advised"],
+        ["agreement", "unknown"],
+    ]
+    assert notes.startswith("Agreement: unknown, as float32's answers hold no object, or no element, to compare")
+    assert advice.startswith("Advice: 1 x 1, float32, batch 8")
+
+
 def test_the_lines_to_write_into_the_spec_are_shown(space: Space) -> None:
     assert report(space).as_text().endswith("In the spec: session: {intra_op_threads: 1}\nServe it: ./run.sh -s a.spec")
 

@@ -29,6 +29,13 @@ class Advice:
     reason: str
 
 
+def is_sound(trial: Trial, min_agreement: float) -> bool:
+    """Whether its answers agree with float32's; where nothing could be compared, only float32's own are known to."""
+    if trial.agreement is None:
+        return trial.candidate == trial.candidate.exact
+    return trial.agreement.share >= min_agreement
+
+
 def objection(trial: Trial, pairs: Sequence[Pair], min_agreement: float) -> str | None:
     """Why a candidate cannot be advised, however fast it is; None if it can."""
     if trial.refused is not None:
@@ -36,9 +43,9 @@ def objection(trial: Trial, pairs: Sequence[Pair], min_agreement: float) -> str 
     failures = middle([own for _, own in pairs]).failures
     if failures:
         return "requests failed: " + ", ".join(f"{count} x {reason}" for reason, count in failures.items())
-    if trial.agreement is None or trial.agreement.share < min_agreement:
-        share = "unknown" if trial.agreement is None else share_text(trial.agreement.share)
-        return f"agreement {share}, below {min_agreement:g}"
+    if not is_sound(trial, min_agreement):
+        known = trial.agreement
+        return "agreement unknown" if known is None else f"agreement {share_text(known.share)}, below {min_agreement:g}"
     slower = slowness(pairs)
     return f"p99 is {slower:.1f} times the default's" if slower > MOST_SLOWNESS else None
 
@@ -67,7 +74,7 @@ def advise(
         finals: of those that were measured once more, which then decides.
         min_agreement: never below it.
     """
-    sound = default.agreement is not None and default.agreement.share >= min_agreement
+    sound = is_sound(default, min_agreement)
     found: list[tuple[float, Trial, Sequence[Pair]]] = []
     for trial in trials:
         pairs = finals.get(trial.candidate, trial.pairs)
@@ -77,29 +84,31 @@ def advise(
             found.append((statistics.median(ratios(pairs)), trial, pairs))
     if found:
         ratio, trial, pairs = max(found, key=lambda each: each[0])
-        return Advice(trial.candidate, _reason(ratio, trial, pairs, sound))
+        reason = _reason(ratio, trial, pairs)
+        return Advice(trial.candidate, reason if sound else f"{_fault(default)}. This has {reason}")
     if not sound:
-        return Advice(
-            default.candidate.exact,
-            "The answers of the settings as they are agree too little with float32's, and nothing else was measured"
-            " that agrees more.",
-        )
+        return Advice(default.candidate.exact, f"{_fault(default)}, and nothing else was measured that agrees more.")
     reason = f"Nothing that was measured is faster by more than {NOISE:.0%}, which may be chance."
     return Advice(default.candidate, f"Keep the settings as they are. {reason}")
 
 
-def _reason(ratio: float, trial: Trial, pairs: Sequence[Pair], sound: bool) -> str:
-    assert trial.agreement is not None
+def _fault(default: Trial) -> str:
+    """What is wrong with the agreement of the settings as they are."""
+    if default.agreement is None:
+        return "How far the answers of the settings as they are agree with float32's is unknown"
+    return "The answers of the settings as they are agree too little with float32's"
+
+
+def _reason(ratio: float, trial: Trial, pairs: Sequence[Pair]) -> str:
     default, own = (middle([pair[side] for pair in pairs]) for side in (0, 1))
     rounds = f"in {sum(each > 1 for each in ratios(pairs))} of {len(pairs)} rounds it was faster"
     memory = f"its memory {own.pss / max(1, default.pss):.2f} times"
-    parts = [
+    known = trial.agreement
+    agreement = "unknown, but this is float32" if known is None else f"{share_text(known.share)} on {known.of} answers"
+    return (
         f"{ratio:.2f} times the default's requests a second ({rounds}), its p99 {slowness(pairs):.2f} times, {memory};"
-        f" agreement with float32 {share_text(trial.agreement.share)} on {trial.agreement.of} answers."
-    ]
-    if not sound:
-        parts.insert(0, "The answers of the settings as they are agree too little with float32's. This has")
-    return " ".join(parts)
+        f" agreement with float32 {agreement}."
+    )
 
 
 def share_text(share: float) -> str:

@@ -113,7 +113,8 @@ def prepare(
     count = min(MOST_QUESTIONS, max(LEAST_QUESTIONS, round(figures.rate * budget.seconds * ASK_SHARE)))
     if pictures:
         given = [file.read_bytes() for file in subject.pictures]
-        questions = picture_questions(model, [output["name"] for output in metadata["outputs"]], given, count)
+        outputs = [output["name"] for output in metadata["outputs"]]
+        questions = picture_questions(model, subject.settings, outputs, given, count)
     else:
         questions = tensor_questions(model.name, metadata["inputs"], count)
     began = time.monotonic()

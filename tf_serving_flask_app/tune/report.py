@@ -123,6 +123,11 @@ class Report:
         known = [trial.agreement for trial in trials if trial.agreement is not None]
         if known:
             lines.append(f"Agreement: with float32 on {known[0].of} answers.")
+        else:
+            lines.append(
+                "Agreement: unknown, as float32's answers hold no object, or no element, to compare, so nothing but"
+                " float32 is advised; a detector needs pictures with objects in them, --picture."
+            )
         notes = dict.fromkeys(agreement.note for agreement in known if agreement.note)
         lines += [f"Agreement: {note}." for note in notes]
         if any(trial.candidate == self.found.advice.candidate for trial in self.found.trials) and not self.found.final:
@@ -163,7 +168,7 @@ def _figure_cells(figures: Sequence[Figures], rate: str, slower: str) -> tuple[s
 
 
 def _agreement_cells(agreement: Agreement | None) -> tuple[str, str]:
-    return ("", "") if agreement is None else (share_text(agreement.share), f"{agreement.difference:.2g}")
+    return ("unknown", "") if agreement is None else (share_text(agreement.share), f"{agreement.difference:.2g}")
 
 
 def _trial_json(trial: Trial, figures: Sequence[Figures]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Trial:
         candidate: its settings.
         seconds: of each measurement.
         pairs: of each round.
-        agreement: with float32; None where there are no answers.
+        agreement: with float32; None where nothing was compared.
         refused: why it cannot be served; None where it can.
     """
 
