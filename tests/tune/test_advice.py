@@ -28,7 +28,7 @@ def test_the_fastest_that_can_be_advised_is() -> None:
 def test_what_agrees_too_little_is_never_advised() -> None:
     close = trial(HALF_PRECISION, 3.0, 3.0, share=0.9899)
 
-    assert objection(close, close.pairs, 0.99) == "agreement 0.9899, below 0.99"
+    assert objection(close, close.pairs, 0.99, sound=True) == "agreement 0.9899, below 0.99"
     assert advise(AS_IT_IS, [close], {}, 0.99).candidate == DEFAULT
     assert advise(AS_IT_IS, [close], {}, 0.9).candidate == HALF_PRECISION
 
@@ -44,7 +44,7 @@ def test_what_agrees_too_little_is_never_advised() -> None:
     ],
 )
 def test_what_cannot_be_advised_says_why(candidate: Trial, says: str) -> None:
-    assert objection(candidate, candidate.pairs or pairs([1.0]), 0.99) == says
+    assert objection(candidate, candidate.pairs or pairs([1.0]), 0.99, sound=True) == says
     assert advise(AS_IT_IS, [candidate], {}, 0.99).candidate == DEFAULT
 
 
@@ -71,7 +71,33 @@ def test_a_default_that_agrees_too_little_is_left_for_what_agrees_even_if_that_i
 
     assert advice.candidate == DEFAULT
     assert "agree too little with float32's" in advice.reason
-    assert advise(fast, [], {}, 0.99).candidate == DEFAULT
+    assert advice.reason.split("float32's. ")[1].startswith("This has 0.30 times the default's requests a second")
+
+
+def test_a_default_that_agrees_too_little_is_no_measure_of_latency() -> None:
+    fast, slow = Trial(HALF_PRECISION, agreement=Agreement(0.9, 0.1, 64)), trial(ONE, 0.4, 0.4, slowness=3.0)
+
+    assert objection(slow, slow.pairs, 0.99, sound=False) is None
+    assert ranked([trial(DEFAULT, 0.3, 0.3), slow], 0.99, sound=False)[0] == slow
+    assert advise(fast, [trial(DEFAULT, 0.3, 0.3), slow], {}, 0.99).candidate == ONE
+
+
+def test_also_where_the_default_agrees_too_little_the_final_decides() -> None:
+    fast, trials = Trial(HALF_PRECISION, agreement=Agreement(0.9, 0.1, 64)), [trial(DEFAULT, 0.5), trial(ONE, 0.4)]
+
+    assert advise(fast, trials, {ONE: pairs([0.3] * 5)}, 0.99).candidate == ONE
+    assert advise(fast, trials, {ONE: pairs([0.3] * 5, failures=1)}, 0.99).candidate == DEFAULT
+
+
+@pytest.mark.parametrize("trials", [[], [trial(DEFAULT, 0.3, failures=1)], [trial(ONE, 0.3, share=0.5)]])
+def test_where_nothing_that_agrees_was_measured_the_advice_is_float32_and_says_so(trials: list[Trial]) -> None:
+    advice = advise(Trial(HALF_PRECISION, agreement=Agreement(0.9, 0.1, 64)), trials, {}, 0.99)
+
+    assert advice.candidate == DEFAULT
+    assert advice.reason == (
+        "The answers of the settings as they are agree too little with float32's, and nothing that was measured can be"
+        " advised. These are the settings with which they were compared."
+    )
 
 
 def test_where_nothing_could_be_compared_only_float32_is_advised() -> None:
@@ -94,7 +120,7 @@ def test_a_default_of_which_nothing_could_be_compared_is_left_for_float32() -> N
 def test_the_best_are_those_that_are_faster_and_can_be_advised() -> None:
     trials = [trial(ONE, 1.2, 1.2), trial(HALF_PRECISION, 3.0, 3.0, share=0.5), trial(replace(ONE, xla=True), 1.4, 1.4)]
 
-    assert [each.candidate for each in ranked(trials, 0.99)] == [replace(ONE, xla=True), ONE]
+    assert [each.candidate for each in ranked(trials, 0.99, sound=True)] == [replace(ONE, xla=True), ONE]
 
 
 def test_a_share_that_is_not_all_never_reads_as_all() -> None:

@@ -12,6 +12,8 @@ from tf_serving_flask_app.tune.search import Found, search
 from tf_serving_flask_app.tune.trials import Final, Trial
 
 AS_IT_IS = Trial(DEFAULT, agreement=Agreement(1.0, 0.0, 64))
+HALF_PRECISION = replace(DEFAULT, precision="bfloat16")
+LITTLE = Agreement(0.9, 0.1, 64)
 
 
 class MadeUp:
@@ -64,6 +66,20 @@ def test_what_agrees_too_little_is_no_ground_to_build_on(space: Space) -> None:
 
     assert found.advice.candidate == Candidate(1, 2, 1, "float32", False, 1)
     assert [each.candidate.precision for each in found.trials].count("bfloat16") == 1
+
+
+def test_a_default_that_agrees_too_little_is_no_ground_to_build_on_either(space: Space) -> None:
+    measurer, default = MadeUp(lambda each: speed(each) / 3, share=0.9), Trial(HALF_PRECISION, 1, [], LITTLE)
+    found = search(measurer, replace(space, default=HALF_PRECISION), default, 0.99)
+    best = Candidate(1, 2, 1, "float32", False, 1)
+
+    assert {each.candidate.precision for each in found.trials} == {"float32"}
+    assert found.trials[0].candidate == DEFAULT
+    assert next(iter(measurer.finalists)) == best
+    assert found.advice.candidate == best
+    assert found.advice.reason.startswith(
+        "The answers of the settings as they are agree too little with float32's. This"
+    )
 
 
 def test_what_there_was_no_time_for_is_told(space: Space) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tf_serving_flask_app.bench.machine import Machine
 from tf_serving_flask_app.bench.report import MIB, table
-from tf_serving_flask_app.tune.advice import objection, share_text
+from tf_serving_flask_app.tune.advice import share_text
 from tf_serving_flask_app.tune.agreement import Agreement
 from tf_serving_flask_app.tune.candidates import Candidate, Space
 from tf_serving_flask_app.tune.search import Found
@@ -98,7 +98,7 @@ class Report:
             "p99_ratio_to_default": _finite(slowness(pairs)) if pairs else None,
             "rounds": len(pairs),
             "refused": trial.refused,
-            "objection": objection(trial, pairs, self.found.min_agreement),
+            "objection": self.found.objection(trial),
         }
 
     def _default_row(self) -> tuple[str, ...]:
@@ -108,7 +108,7 @@ class Report:
 
     def _row(self, trial: Trial) -> tuple[str, ...]:
         pairs = self.found.pairs(trial)
-        remark = objection(trial, pairs, self.found.min_agreement) or ""
+        remark = self.found.objection(trial) or ""
         if trial.candidate == self.found.advice.candidate:
             remark = "advised"
         if not pairs:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from tf_serving_flask_app.tune.advice import FINALISTS, Advice, advise, ranked
+from tf_serving_flask_app.tune.advice import FINALISTS, Advice, advise, is_sound, objection, ranked
 from tf_serving_flask_app.tune.candidates import STAGES, Candidate, Space
 from tf_serving_flask_app.tune.trials import Final, Pair, Trial
 
@@ -46,6 +46,20 @@ class Found:
         return trial.pairs
 
     @property
+    def sound(self) -> bool:
+        """Whether the settings as they are agree with float32, so that others are held against them."""
+        return is_sound(self.default, self.min_agreement)
+
+    @property
+    def best(self) -> list[Trial]:
+        """What could be advised by the trials alone, the fastest first."""
+        return ranked(self.trials, self.min_agreement, sound=self.sound)
+
+    def objection(self, trial: Trial) -> str | None:
+        """Why a candidate cannot be advised, however fast it is; None if it can."""
+        return objection(trial, self.pairs(trial), self.min_agreement, sound=self.sound)
+
+    @property
     def advice(self) -> Advice:
         """What to do."""
         finals = {one: self.final.pairs(one) for one in self.final.finalists} if self.final is not None else {}
@@ -62,19 +76,20 @@ def search(measurer: Measurer, space: Space, default: Trial, min_agreement: floa
         min_agreement: with float32; what has less is no ground to build on.
     """
     found = Found(default, min_agreement)
+    begin = default.candidate if found.sound else default.candidate.exact
     seen = {space.default}
     for stage in STAGES:
-        best = next(iter(ranked(found.trials, min_agreement)), default).candidate
+        best = found.best[0].candidate if found.best else begin
         for candidate in stage(space, best):
             if candidate in seen:
                 continue
             seen.add(candidate)
-            trial = measurer.trial(candidate, final_to_come=bool(ranked(found.trials, min_agreement)))
+            trial = measurer.trial(candidate, final_to_come=bool(found.best))
             if trial is None:
                 found.untried.append(candidate)
             else:
                 found.trials.append(trial)
-    finalists = [trial.candidate for trial in ranked(found.trials, min_agreement)[:FINALISTS]]
+    finalists = [trial.candidate for trial in found.best[:FINALISTS]]
     if finalists:
         found.final = measurer.final(finalists)
     return found
