@@ -39,6 +39,7 @@ def test_what_agrees_too_little_is_never_advised() -> None:
         (trial(ONE, 2.0, 2.0, slowness=1.6), "p99 is 1.6 times the default's"),
         (trial(ONE, 2.0, 2.0, failures=2), "requests failed: 4 x HTTP 500"),
         (Trial(ONE, refused="no bfloat16 here"), "refused"),
+        (replace(trial(ONE, 2.0, 2.0), failed="no luck"), "failed"),
         (Trial(HALF_PRECISION, pairs=pairs([2.0])), "agreement unknown"),
         (Trial(replace(ONE, xla=True), pairs=pairs([2.0])), "agreement unknown"),
     ],

@@ -47,6 +47,8 @@ def objection(trial: Trial, pairs: Sequence[Pair], min_agreement: float, *, soun
     """
     if trial.refused is not None:
         return "refused"
+    if trial.failed is not None:
+        return "failed"
     failures = middle([own for _, own in pairs]).failures
     if failures:
         return "requests failed: " + ", ".join(f"{count} x {reason}" for reason, count in failures.items())

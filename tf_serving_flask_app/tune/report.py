@@ -98,6 +98,7 @@ class Report:
             "p99_ratio_to_default": _finite(slowness(pairs)) if pairs else None,
             "rounds": len(pairs),
             "refused": trial.refused,
+            "failed": trial.failed,
             "objection": self.found.objection(trial),
         }
 
@@ -120,6 +121,7 @@ class Report:
     def _notes(self) -> list[str]:
         trials = [self.found.default, *self.found.trials]
         lines = [f"Refused: {trial.candidate}: {trial.refused}" for trial in trials if trial.refused is not None]
+        lines += [f"Failed: {trial.candidate}: {trial.failed}" for trial in trials if trial.failed is not None]
         known = [trial.agreement for trial in trials if trial.agreement is not None]
         if known:
             lines.append(f"Agreement: with float32 on {known[0].of} answers.")
@@ -131,7 +133,7 @@ class Report:
         notes = dict.fromkeys(agreement.note for agreement in known if agreement.note)
         lines += [f"Agreement: {note}." for note in notes]
         if any(trial.candidate == self.found.advice.candidate for trial in self.found.trials) and not self.found.final:
-            lines.append("There was no time to measure the best once more: a larger --budget makes the advice surer.")
+            lines.append("The best were not measured once more; a larger --budget makes the advice surer.")
         if self.found.untried:
             lines.append("Not tried, as the budget was spent; the same command goes on from here:")
             lines += [f"  {candidate}" for candidate in self.found.untried]

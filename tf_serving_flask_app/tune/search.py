@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from tf_serving_flask_app.tune.advice import FINALISTS, Advice, advise, is_sound, objection, ranked
@@ -17,8 +17,8 @@ class Measurer(Protocol):
     def trial(self, candidate: Candidate, *, final_to_come: bool) -> Trial | None:
         """Try a candidate; None where time does not suffice, for a final after it either if one is to come."""
 
-    def final(self, finalists: Sequence[Candidate]) -> Final | None:
-        """Measure the best once more; None where time does not suffice."""
+    def final(self, finalists: Sequence[Candidate]) -> tuple[Final | None, Mapping[Candidate, str]]:
+        """Measure the best once more; None where that is too short to decide. Also, what failed in it, and why."""
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Found:
         default: what agreement the settings as they are have.
         trials: of all that was tried, in that order.
         untried: for what there was no time.
-        final: None where there was none.
+        final: None where there was none that decides.
         min_agreement: with float32, of what may be advised.
     """
 
@@ -91,5 +91,9 @@ def search(measurer: Measurer, space: Space, default: Trial, min_agreement: floa
                 found.trials.append(trial)
     finalists = [trial.candidate for trial in found.best[:FINALISTS]]
     if finalists:
-        found.final = measurer.final(finalists)
+        found.final, failed = measurer.final(finalists)
+        found.default, *found.trials = (
+            replace(trial, failed=failed[trial.candidate]) if trial.candidate in failed else trial
+            for trial in (default, *found.trials)
+        )
     return found
