@@ -83,6 +83,27 @@ def test_requests_that_fail_with_the_settings_as_they_are_lose_only_what_is_meas
     assert (again.failed, len(again.pairs)) == (None, 2)
 
 
+def test_what_a_backend_cannot_do_is_kept_and_what_may_be_otherwise_another_time_is_not(lab: Lab, model: Path) -> None:
+    half, two = replace(lab.space.default, precision="bfloat16"), replace(lab.space.default, intra_op_threads=2)
+    (model / "unloadable").write_text("2")
+    refused, failed = lab.trial(half, final_to_come=False), lab.trial(two, final_to_come=False)
+
+    assert refused is not None
+    assert refused.refused is not None
+    assert refused.refused.startswith("model 'half': session.precision: this is for models that TensorFlow runs")
+    assert failed is not None
+    assert failed.failed == "no luck with 2 threads"
+    assert lab.state.trial(half, lab.seconds) == refused
+    assert lab.state.trial(two, lab.seconds) is None
+    (model / "unloadable").unlink()
+    (model / "failing").write_text("2")
+    failed = lab.trial(two, final_to_come=False)
+    assert failed is not None
+    assert failed.failed is not None
+    assert failed.failed.startswith("a request got HTTP 500")
+    assert lab.state.trial(two, lab.seconds) is None
+
+
 def test_a_final_that_is_too_short_to_decide_is_none(lab: Lab) -> None:
     two = replace(lab.space.default, intra_op_threads=2)
     lab.budget = Budget(lab.start_s + 3 * lab.measure_s)

@@ -23,12 +23,13 @@ from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.spec_file import load_spec
 from tf_serving_flask_app.tune.budget import Budget
+from tf_serving_flask_app.tune.identity import identity_of
 from tf_serving_flask_app.tune.lab import Site
 from tf_serving_flask_app.tune.preparation import Subject, prepare
 from tf_serving_flask_app.tune.report import Report, environment
 from tf_serving_flask_app.tune.search import search
 from tf_serving_flask_app.tune.spec_copy import change_spec
-from tf_serving_flask_app.tune.state import State, default_file, identity_of
+from tf_serving_flask_app.tune.state import State, default_file
 
 CLOSING_S = 3.0
 """Of the budget: what ending everything takes."""
@@ -88,7 +89,6 @@ def run_tune(plan: Plan, environ: Mapping[str, str], spent_s: float = 0.0) -> Re
     number = [each.name for each in load_spec(plan.spec, plan.assets).models].index(model.name)
     if plan.write is not None:
         _check_copy(plan.write, plan.spec)
-    sys.path.append(str(plan.spec.resolve().parent))
     if plan.pictures and choose_protocol(model, "auto") != "image":
         raise ConfigurationError(f"Model {model.name!r} is measured with tensors: leave --picture out.")
     settings = Settings.from_environ(environ)
@@ -171,7 +171,8 @@ def _open_state(plan: Plan, model: str, settings: Settings, machine: Machine, en
         "concurrency": plan.concurrency,
         "pictures": pictures.hexdigest(),
     }
-    identity = identity_of(load_spec(plan.spec, plan.assets).models, conditions)
+    search_path = ["", *_servers_environ(plan.spec, environ)["PYTHONPATH"].split(os.pathsep), *sys.path]
+    identity = identity_of(load_spec(plan.spec, plan.assets).models, environ, search_path, conditions)
     return State(plan.state or default_file(model, identity, environ), identity, fresh=plan.fresh)
 
 

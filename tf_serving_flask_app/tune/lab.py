@@ -11,7 +11,7 @@ from tf_serving_flask_app.bench.helper import Helper
 from tf_serving_flask_app.bench.load import PATIENCE_S, Answers, Load
 from tf_serving_flask_app.bench.measure import Point, ServerTarget
 from tf_serving_flask_app.bench.server import STOP_S, RunningServer, StartTimeout, mode_environ, start_server
-from tf_serving_flask_app.errors import ConfigurationError
+from tf_serving_flask_app.errors import ConfigurationError, SessionRefused
 from tf_serving_flask_app.tune.budget import Budget
 from tf_serving_flask_app.tune.candidates import Candidate, Space
 from tf_serving_flask_app.tune.questions import Answer, Questions
@@ -134,11 +134,13 @@ class Lab:
                 trial = Trial(candidate, self.seconds, self._pairs(candidate, server), agreement)
         except StartTimeout:
             return None
-        except BrokenDefault as exc:
-            return Trial(candidate, failed=str(exc))
         except ConfigurationError as exc:
-            trial = Trial(candidate, refused=_reason(exc))
-        self.state.keep(trial)
+            reason = _reason(exc)
+            if not SessionRefused.is_told_by(reason):
+                return Trial(candidate, failed=reason)
+            trial = Trial(candidate, refused=reason)
+        if not _failures([own for _, own in trial.pairs]):
+            self.state.keep(trial)
         return trial
 
     def final(self, finalists: Sequence[Candidate]) -> tuple[Final | None, Mapping[Candidate, str]]:
@@ -173,7 +175,7 @@ class Lab:
                 except BrokenDefault as exc:  # a round with nothing to compare with
                     failed[self.space.default] = str(exc)
         final = Final(self.seconds, served, rounds)
-        if len(rounds) == FINAL_ROUNDS and not failed:
+        if len(rounds) == FINAL_ROUNDS and not failed and not any(map(_failures, rounds)):
             self.state.keep_final(final)
         return final if len(rounds) >= LEAST_FINAL_ROUNDS else None, failed
 
@@ -213,6 +215,11 @@ class Lab:
         if figures[0].failures:
             raise BrokenDefault(f"With the settings as they are, requests fail: {', '.join(figures[0].failures)}.")
         return figures
+
+
+def _failures(figures: Sequence[Figures]) -> bool:
+    """Whether requests failed, which they may not do another time: then the figures are not kept."""
+    return any(each.failures for each in figures)
 
 
 def _reason(exc: ConfigurationError) -> str:
