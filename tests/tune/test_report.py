@@ -9,7 +9,7 @@ from tests.tune.conftest import DEFAULT, MIB, pairs, trial
 from tf_serving_flask_app.bench.machine import Machine
 from tf_serving_flask_app.tune.agreement import Agreement
 from tf_serving_flask_app.tune.candidates import Space
-from tf_serving_flask_app.tune.report import Report
+from tf_serving_flask_app.tune.report import Report, environment
 from tf_serving_flask_app.tune.search import Found
 from tf_serving_flask_app.tune.trials import Figures, Final, Trial
 
@@ -74,6 +74,16 @@ def test_an_agreement_that_nothing_tells_is_called_unknown(space: Space) -> None
 
 def test_the_lines_to_write_into_the_spec_are_shown(space: Space) -> None:
     assert report(space).as_text().endswith("In the spec: session: {intra_op_threads: 1}\nServe it: ./run.sh -s a.spec")
+
+
+def test_workers_are_left_unsaid_only_where_they_are_the_same_without_a_word(space: Space) -> None:
+    three = replace(space, default=replace(DEFAULT, workers=3))
+    alone = replace(space, several_workers=False, default=ONE)
+
+    assert environment(space, DEFAULT) == {}
+    assert environment(three, three.default) == {"WEB_CONCURRENCY": "3"}
+    assert environment(three, DEFAULT) == {"WEB_CONCURRENCY": "2"}
+    assert environment(alone, ONE) == {}
 
 
 def test_the_json_has_every_figure_and_is_json(space: Space) -> None:

@@ -47,7 +47,7 @@ def identity_of(
         "models": [model.model_dump(mode="json") for model in specs],
         "files": [_files(model.path) for model in specs if model.path is not NO_PATH],
         "labels": [_digest(file) for file in labels],
-        "code": [_digest(source_of(path, search_path)) for model in specs for path in _import_paths(model)],
+        "code": [_digest(source_of(path, search_path)) for model in specs for path in import_paths(model)],
         "environment": {name: value for name, value in environ.items() if name.startswith(VARIABLES)},
         "conditions": dict(conditions),
     }
@@ -69,7 +69,7 @@ def source_of(import_path: str, search_path: Sequence[str]) -> Path | None:
     return None
 
 
-def _import_paths(model: ModelSpec) -> list[str]:
+def import_paths(model: ModelSpec) -> list[str]:
     """The code that a model's entry names."""
     named = (model.backend, model.preprocess, model.postprocess)
     return [path for path in named if path is not None and ":" in path]

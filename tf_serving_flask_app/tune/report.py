@@ -149,8 +149,10 @@ class Report:
 
 
 def environment(space: Space, candidate: Candidate) -> dict[str, str]:
-    """The variables that serve a candidate; none where they are as they are."""
-    return {"WEB_CONCURRENCY": str(candidate.workers)} if candidate.workers != space.default.workers else {}
+    """The variables that serve a candidate; none where this environment and one that says nothing do so."""
+    if not space.several_workers or candidate.workers == space.default.workers == space.cores:
+        return {}
+    return {"WEB_CONCURRENCY": str(candidate.workers)}
 
 
 def _setting_cells(candidate: Candidate) -> tuple[str, ...]:
