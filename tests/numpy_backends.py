@@ -173,6 +173,26 @@ class Unloadable(HalfPlusTwo):
         raise RuntimeError(f"no luck with {spec.name}")
 
 
+class Breakable(HalfPlusTwo):
+    """Fails where a file in its folder names the threads that its session has: ``unloadable`` to load, ``failing``."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec)
+        self.folder = spec.path
+        self.threads = str(spec.session.intra_op_threads)
+        if self._is_in("unloadable"):
+            raise ConfigurationError(f"no luck with {self.threads} threads")
+
+    def run(self, signature: str, inputs: Tensors) -> Tensors:
+        if self._is_in("failing"):
+            raise BackendFailed(f"no luck with {self.threads} threads")
+        return super().run(signature, inputs)
+
+    def _is_in(self, name: str) -> bool:
+        file = self.folder / name
+        return file.exists() and self.threads in file.read_text().split()
+
+
 class Versioned(HalfPlusTwo):
     """In numbered folders: adds the number that a version's ``number.txt`` held when it was loaded, twice."""
 

@@ -157,6 +157,16 @@ class OneRowOnly(HalfPlusTwo):
         return super().run(signature, inputs)
 
 
+class Counter(HalfPlusTwo):
+    """Finds only when it is loaded that its calls leave something behind, as a SavedModel with variables does."""
+
+    joins_calls = True
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec)
+        self.joins_calls = False
+
+
 class Total(HalfPlusTwo):
     """Gives one number for the whole batch."""
 
@@ -195,9 +205,18 @@ def test_calls_are_not_joined_where_a_batch_fails_in_the_warm_up(
     caplog.set_level(logging.INFO)
     model = make_model(kind)
 
+    assert model.joined_rows(model.signature()) == 8
     assert warmed(model) == [1, 2]
-    assert model._batchers == {}
+    assert model.joined_rows(model.signature()) == 1
     assert "calls are not joined, as a batch of 2 fails" in caplog.text
+
+
+def test_a_loaded_model_decides_whether_its_calls_are_joined_unless_the_spec_asks_for_it(
+    make_model: MakeModel,
+) -> None:
+    models = [make_model(Counter), make_model(Counter, batching={"max_batch_size": 4})]
+
+    assert [model.joined_rows(model.signature()) for model in models] == [1, 4]
 
 
 def test_a_joined_call_is_checked_and_timed_as_any_other(make_model: MakeModel) -> None:

@@ -4,6 +4,7 @@
 
     ServingError                 everything this package raises on purpose
     ├── ConfigurationError       a setting, a spec or a model file is wrong: the server does not start
+    │   └── SessionRefused       processor, TensorFlow, backend or graph cannot do what `session` asks for
     ├── InvalidInput             what the client sent cannot be used
     │   └── InvalidImage         the bytes are not a picture that can be decoded
     ├── AccessDenied             a file outside the folder that may be read
@@ -25,6 +26,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 class ServingError(Exception):
     """Base of every error this package raises on purpose; its text says what to change."""
@@ -32,6 +35,18 @@ class ServingError(Exception):
 
 class ConfigurationError(ServingError):
     """A setting, a spec or a model file cannot be used; the server must not start with it."""
+
+
+class SessionRefused(ConfigurationError):
+    """This processor, this TensorFlow, a backend or a graph cannot do what a spec's ``session`` asks for."""
+
+    def __init__(self, model: str, field: str, reason: str) -> None:
+        super().__init__(f"model {model!r}: session.{field}: {reason}; leave `{field}` out.")
+
+    @staticmethod
+    def is_told_by(line: str) -> bool:
+        """Tell whether a line of another process's log is the text of one."""
+        return re.match(r"model '[^']+': session\.\w+: ", line) is not None
 
 
 class InvalidInput(ServingError):

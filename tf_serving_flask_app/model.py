@@ -78,6 +78,10 @@ class Model:
             f"Model {self.name!r} has no signature {wanted[:60]!r}; it has {', '.join(sorted(signatures))}.", wanted
         )
 
+    def joined_rows(self, signature: Signature) -> int:
+        """Rows of the largest batch to which calls of a signature are joined; 1: they are not."""
+        return self._batch_sizes[-1] if signature.name in self._batchers else 1
+
     def warm_up(self, signature: Signature, row: Tensors) -> Tensors:
         """Run a signature on one row, and on batches of it in each size that joined calls will have.
 

@@ -121,6 +121,17 @@ def test_loading_and_unloading_ask_the_repository_within_the_deadline(
     assert all(0 < seconds <= 30 for _, seconds in asked)
 
 
+@pytest.mark.parametrize(("largest", "rows"), [(1, "1"), (4, "4"), (9, "8")])
+def test_a_models_metadata_tells_to_how_many_rows_requests_are_joined(
+    make_app: MakeApp, largest: int, rows: str
+) -> None:
+    client = make_app({**HALF, "batching": {"max_batch_size": largest}}).test_client()
+    metadata = client.get("/v2/models/half").json
+
+    assert metadata is not None
+    assert metadata["properties"]["joined_rows"] == rows
+
+
 def test_a_large_tensor_comes_back_as_it_went(make_app: MakeApp) -> None:
     inputs = {"x": {"dtype": "float32", "shape": [-1, 299, 299, 3]}}
     client = make_app({**HALF, "backend": "numpy_backends:Same", "inputs": inputs}).test_client()
@@ -141,6 +152,7 @@ def test_a_model_without_a_default_signature_is_called_by_the_name_of_one(make_a
     assert metadata is not None
     assert (metadata["inputs"], metadata["outputs"]) == ([], [])
     assert metadata["properties"]["signatures"] == "one, two"
+    assert metadata["properties"]["joined_rows"] == "1"
     assert client.get("/v2/models/half/config").status_code == 200
     assert nameless.status_code == 400
     assert nameless.json == {

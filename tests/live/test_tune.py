@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import yaml
 
 from tests.conftest import COLORS, HALF, WriteSpec
 from tests.live import commands
-from tests.live.server import wait_until
+from tests.live.server import LiveServer, wait_until
 
 pytestmark = pytest.mark.live
 
@@ -63,6 +64,35 @@ def test_an_interrupted_run_leaves_no_process_and_the_next_goes_on_within_its_bu
     assert model["batching"]["max_batch_size"] == report["advice"]["max_batch_size"]
     assert model["labels"] == COLORS["labels"]
     assert copy.read_text().startswith("# Tuned: ")
+
+
+HOOKED = """\
+models:
+  - name: half
+    backend: "numpy_backends:HalfPlusTwo"
+    path: model  # beside the link
+    preprocess: "own_hooks:before"
+"""
+
+
+def test_a_copy_elsewhere_of_a_spec_behind_a_link_is_served_by_the_printed_line(tmp_path: Path) -> None:
+    spec, link, copy = (tmp_path / name for name in ("kept/a.spec", "links/a.spec", "copies/a.spec"))
+    for file in (spec, link, copy):
+        file.parent.mkdir()
+    spec.write_bytes(b"\xef\xbb\xbf" + HOOKED.replace("\n", "\r\n").encode())
+    link.symlink_to(spec)
+    (link.parent / "model").touch()
+    (spec.parent / "own_hooks.py").write_text("def before(tensors):\n    return {'x': tensors['x'] + 1}\n")
+    code, output, errors = tune(link, "--state", tmp_path / "state", "--budget", "15", "--write", copy)
+
+    assert code == 0, errors
+    written = copy.read_bytes().decode("utf-8")
+    assert written.startswith("\ufeff# Tuned: ")
+    assert written.count("\n") == written.count("\r\n")
+    assert "    path: model  # beside the link\r\n" in written
+    serve = output.splitlines()[-1].removeprefix("Serve it: ")
+    with LiveServer(command=["sh", "-c", f"exec env {serve}"], environ={"PYTHON": sys.executable}) as server:
+        assert server.post("/predict/half", json={"x": [2.0]}).json() == {"y": [3.5]}
 
 
 def test_a_server_that_does_not_start_is_told_with_what_it_wrote(write_spec: WriteSpec, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_the_fastest_that_can_be_advised_is() -> None:
 def test_what_agrees_too_little_is_never_advised() -> None:
     close = trial(HALF_PRECISION, 3.0, 3.0, share=0.9899)
 
-    assert objection(close, close.pairs, 0.99) == "agreement 0.9899, below 0.99"
+    assert objection(close, close.pairs, 0.99, sound=True) == "agreement 0.9899, below 0.99"
     assert advise(AS_IT_IS, [close], {}, 0.99).candidate == DEFAULT
     assert advise(AS_IT_IS, [close], {}, 0.9).candidate == HALF_PRECISION
 
@@ -39,11 +39,13 @@ def test_what_agrees_too_little_is_never_advised() -> None:
         (trial(ONE, 2.0, 2.0, slowness=1.6), "p99 is 1.6 times the default's"),
         (trial(ONE, 2.0, 2.0, failures=2), "requests failed: 4 x HTTP 500"),
         (Trial(ONE, refused="no bfloat16 here"), "refused"),
-        (Trial(ONE, pairs=pairs([2.0])), "agreement unknown, below 0.99"),
+        (replace(trial(ONE, 2.0, 2.0), failed="no luck"), "failed"),
+        (Trial(HALF_PRECISION, pairs=pairs([2.0])), "agreement unknown"),
+        (Trial(replace(ONE, xla=True), pairs=pairs([2.0])), "agreement unknown"),
     ],
 )
 def test_what_cannot_be_advised_says_why(candidate: Trial, says: str) -> None:
-    assert objection(candidate, candidate.pairs or pairs([1.0]), 0.99) == says
+    assert objection(candidate, candidate.pairs or pairs([1.0]), 0.99, sound=True) == says
     assert advise(AS_IT_IS, [candidate], {}, 0.99).candidate == DEFAULT
 
 
@@ -70,13 +72,56 @@ def test_a_default_that_agrees_too_little_is_left_for_what_agrees_even_if_that_i
 
     assert advice.candidate == DEFAULT
     assert "agree too little with float32's" in advice.reason
-    assert advise(fast, [], {}, 0.99).candidate == DEFAULT
+    assert advice.reason.split("float32's. ")[1].startswith("This has 0.30 times the default's requests a second")
+
+
+def test_a_default_that_agrees_too_little_is_no_measure_of_latency() -> None:
+    fast, slow = Trial(HALF_PRECISION, agreement=Agreement(0.9, 0.1, 64)), trial(ONE, 0.4, 0.4, slowness=3.0)
+
+    assert objection(slow, slow.pairs, 0.99, sound=False) is None
+    assert ranked([trial(DEFAULT, 0.3, 0.3), slow], 0.99, sound=False)[0] == slow
+    assert advise(fast, [trial(DEFAULT, 0.3, 0.3), slow], {}, 0.99).candidate == ONE
+
+
+def test_also_where_the_default_agrees_too_little_the_final_decides() -> None:
+    fast, trials = Trial(HALF_PRECISION, agreement=Agreement(0.9, 0.1, 64)), [trial(DEFAULT, 0.5), trial(ONE, 0.4)]
+
+    assert advise(fast, trials, {ONE: pairs([0.3] * 5)}, 0.99).candidate == ONE
+    assert advise(fast, trials, {ONE: pairs([0.3] * 5, failures=1)}, 0.99).candidate == DEFAULT
+
+
+@pytest.mark.parametrize("trials", [[], [trial(DEFAULT, 0.3, failures=1)], [trial(ONE, 0.3, share=0.5)]])
+def test_where_nothing_that_agrees_was_measured_the_advice_is_float32_and_says_so(trials: list[Trial]) -> None:
+    advice = advise(Trial(HALF_PRECISION, agreement=Agreement(0.9, 0.1, 64)), trials, {}, 0.99)
+
+    assert advice.candidate == DEFAULT
+    assert advice.reason == (
+        "The answers of the settings as they are agree too little with float32's, and nothing that was measured can be"
+        " advised. These are the settings with which they were compared."
+    )
+
+
+def test_where_nothing_could_be_compared_only_float32_is_advised() -> None:
+    fast, exact = Trial(HALF_PRECISION, pairs=pairs([3.0, 3.0])), Trial(ONE, pairs=pairs([1.2, 1.2]))
+    advice = advise(Trial(DEFAULT), [fast, exact], {}, 0.99)
+
+    assert advice.candidate == ONE
+    assert advice.reason.endswith("agreement with float32 unknown, but this is float32.")
+
+
+def test_a_default_of_which_nothing_could_be_compared_is_left_for_float32() -> None:
+    advice = advise(Trial(HALF_PRECISION), [Trial(DEFAULT, pairs=pairs([0.3, 0.3]))], {}, 0.99)
+
+    assert advice.candidate == DEFAULT
+    assert advice.reason.startswith(
+        "How far the answers of the settings as they are agree with float32's is unknown. This has 0.30 times"
+    )
 
 
 def test_the_best_are_those_that_are_faster_and_can_be_advised() -> None:
     trials = [trial(ONE, 1.2, 1.2), trial(HALF_PRECISION, 3.0, 3.0, share=0.5), trial(replace(ONE, xla=True), 1.4, 1.4)]
 
-    assert [each.candidate for each in ranked(trials, 0.99)] == [replace(ONE, xla=True), ONE]
+    assert [each.candidate for each in ranked(trials, 0.99, sound=True)] == [replace(ONE, xla=True), ONE]
 
 
 def test_a_share_that_is_not_all_never_reads_as_all() -> None:

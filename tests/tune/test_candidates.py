@@ -58,6 +58,14 @@ def test_no_batch_is_larger_than_the_requests_at_once(space: Space) -> None:
     assert sizes == {8, 1, 2}
 
 
+def test_calls_that_the_server_does_not_join_are_not_tried_joined(make_specs: MakeSpecs) -> None:
+    (graph,) = make_specs(GRAPH)
+    alone, joined = (space_of(graph, Settings.from_environ({}), 8, rows) for rows in (1, 8))
+
+    assert {candidate.max_batch_size for candidate in tried(alone)} == {1}
+    assert {candidate.max_batch_size for candidate in tried(joined)} == {1, 2, 4, 8}
+
+
 def test_a_default_of_bfloat16_is_tried_in_float32_first(space: Space) -> None:
     fast = replace(DEFAULT, precision="bfloat16", xla=True)
 
@@ -89,12 +97,12 @@ def test_threads_that_the_spec_gives_do_not_follow_the_workers(space: Space) -> 
 
 def test_the_default_is_what_spec_and_environment_say(make_specs: MakeSpecs) -> None:
     session = {"intra_op_threads": 3, "precision": "bfloat16"}
-    (graph, half) = make_specs({**GRAPH, "session": session, "batching": {"max_batch_size": 4}}, HALF)
+    (graph, half) = make_specs({**GRAPH, "session": session}, HALF)
     settings = Settings.from_environ({"WEB_CONCURRENCY": "3"})
-    space = space_of(graph, settings, 8, batches=True)
+    space = space_of(graph, settings, 8, joined_rows=4)
 
     assert space.default == Candidate(3, 3, 1, "bfloat16", False, 4)
     assert (space.auto_threads, space.threads, space.compiles) == (False, True, True)
-    own = space_of(half, settings, 8, batches=False)
+    own = space_of(half, settings, 8, joined_rows=1)
     assert own.default == Candidate(3, max(1, usable_cores() // 3), 1, "float32", False, 1)
     assert (own.auto_threads, own.threads, own.compiles) == (True, False, False)

@@ -15,8 +15,9 @@ from tests.pictures import picture
 from tf_serving_flask_app.bench.exchange import Address
 from tf_serving_flask_app.bench.work import http_request
 from tf_serving_flask_app.errors import ConfigurationError
+from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.spec import ModelSpec
-from tf_serving_flask_app.tune.agreement import compare_scores
+from tf_serving_flask_app.tune.agreement import Agreement, compare_scores
 from tf_serving_flask_app.tune.questions import Questions, picture_questions, tensor_questions
 
 DETECTOR = {"name": "boxes", "task": "detection", "backend": "numpy_backends:BrightBox", "path": "model"}
@@ -41,14 +42,16 @@ def test_tensors_are_asked_and_read(address: Address) -> None:
     assert answers is not None
     assert len(answers) == 5
     assert all(answer["y"].dtype == np.float32 and (answer["y"] >= 2).all() for answer in answers)
-    assert questions.compare(answers, answers).share == 1
+    assert questions.compare(answers, answers) == Agreement(1.0, 0.0, 5)
 
 
 def test_classifiers_are_asked_for_the_scores_of_all_classes(
     address: Address, make_specs: Callable[..., list[ModelSpec]]
 ) -> None:
     (colors,) = make_specs(COLORS)
-    answers = picture_questions(colors, ["scores"], [picture("red"), picture("blue")], 6).ask(address, 20)
+    answers = picture_questions(
+        colors, Settings.from_environ({}), ["scores"], [picture("red"), picture("blue")], 6
+    ).ask(address, 20)
 
     assert answers is not None
     assert [int(scores.argmax()) for scores in answers] == [0, 2, 0, 2, 0, 2]
@@ -57,12 +60,36 @@ def test_classifiers_are_asked_for_the_scores_of_all_classes(
 
 def test_detectors_are_asked_for_all_objects(address: Address, make_specs: Callable[..., list[ModelSpec]]) -> None:
     (boxes,) = make_specs(DETECTOR)
-    questions = picture_questions(boxes, [], [picture("white")], 2)
+    questions = picture_questions(boxes, Settings.from_environ({}), [], [picture("white")], 2)
     answers = questions.ask(address, 20)
 
     assert answers is not None
     assert [[found["class"] for found in objects] for objects in answers] == [[1, 2]] * 2
-    assert questions.compare(answers, answers).share == 1
+    assert questions.compare(answers, answers) == Agreement(1.0, 0.0, 2)
+
+
+@pytest.mark.parametrize(
+    ("spec", "environ", "tells"),
+    [
+        ({}, {}, True),
+        ({}, {"MIN_CONFIDENCE": "0.95"}, False),
+        ({"min_confidence": 0.85}, {"MIN_CONFIDENCE": "0.95"}, True),
+        ({"min_confidence": 0.95}, {}, False),
+    ],
+)
+def test_only_what_a_detector_would_report_is_compared(
+    spec: dict[str, float],
+    environ: dict[str, str],
+    tells: bool,
+    address: Address,
+    make_specs: Callable[..., list[ModelSpec]],
+) -> None:
+    (boxes,) = make_specs({**DETECTOR, **spec})
+    questions = picture_questions(boxes, Settings.from_environ(environ), [], [picture("white")], 2)
+    answers = questions.ask(address, 20)
+
+    assert answers is not None
+    assert (questions.compare(answers, answers) is not None) is tells
 
 
 def simple() -> Questions:

@@ -7,7 +7,7 @@ import json
 import pytest
 import yaml
 
-from tf_serving_flask_app.tune.spec_copy import change_spec
+from tf_serving_flask_app.tune.spec_copy import Changes, change_spec
 
 SPEC = """\
 # what we serve
@@ -87,6 +87,34 @@ def test_a_spec_without_a_last_newline_is_changed_too() -> None:
     text = "models:\n  - name: m\n    backend: keras\n    path: m"
 
     assert change_spec(text, 0, {"session": {"xla": True}}) == text + "\n    session: {xla: true}"
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("note", ["", "Tuned.\nServe it"])
+def test_ends_of_lines_are_kept(number: int, note: str) -> None:
+    changes: Changes = {"session": {"precision": "bfloat16", "inter_op_threads": 2}, "batching": {"max_batch_size": 4}}
+    changed = change_spec(SPEC.replace("\n", "\r\n"), number, changes, note)
+
+    assert changed == change_spec(SPEC, number, changes, note).replace("\n", "\r\n")
+
+
+def test_ends_of_lines_are_kept_where_the_whole_is_written_anew() -> None:
+    text = """\
+models:
+  - {name: a, backend: keras, path: a, session: &fast {inter_op_threads: 2}}
+  - {name: b, backend: keras, path: b, session: *fast}
+"""
+    changes = {"session": {"inter_op_threads": 3}}
+    changed = change_spec(text.replace("\n", "\r\n"), 1, changes)
+
+    assert changed == change_spec(text, 1, changes).replace("\n", "\r\n")
+
+
+@pytest.mark.parametrize("note", ["", "Tuned."])
+def test_a_byte_order_mark_stays_at_the_head(note: str) -> None:
+    changes = {"session": {"xla": True}}
+
+    assert change_spec("\ufeff" + SPEC, 0, changes, note) == "\ufeff" + change_spec(SPEC, 0, changes, note)
 
 
 def test_without_changes_the_copy_is_the_spec_under_its_note() -> None:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import HALF
 from tests.tune.conftest import DEFAULT, pairs, trial
 from tf_serving_flask_app.errors import ConfigurationError
-from tf_serving_flask_app.spec import ModelSpec
 from tf_serving_flask_app.tune.agreement import Agreement
-from tf_serving_flask_app.tune.state import State, default_file, identity_of
+from tf_serving_flask_app.tune.state import State, default_file
 from tf_serving_flask_app.tune.trials import Final, Trial
 
 ONE = replace(DEFAULT, workers=1)
@@ -68,18 +64,6 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match=r"cannot be written \(.*\); name another with --state"):
         State(tmp_path / "file" / "state.json", "same")
-
-
-def test_the_identity_follows_spec_model_file_and_conditions(
-    make_specs: Callable[..., list[ModelSpec]], tmp_path: Path
-) -> None:
-    def identity(cores: int = 2, changed_ns: int = 0, **keys: float) -> str:
-        specs = make_specs({**HALF, **keys})
-        os.utime(tmp_path / "model", ns=(0, changed_ns))
-        return identity_of(specs, {"cores": cores})
-
-    assert identity() == identity()
-    assert len({identity(), identity(cores=4), identity(timeout_s=3), identity(changed_ns=1)}) == 4
 
 
 def test_results_are_kept_in_the_users_cache() -> None:

@@ -122,7 +122,11 @@ def _signature(task: Task) -> Signature:
 
 
 def _properties(task: Task, signature: Signature) -> dict[str, str]:
-    properties = {"task": task.model.spec.task, "signatures": ", ".join(task.model.signatures)}
+    properties = {
+        "task": task.model.spec.task,
+        "signatures": ", ".join(task.model.signatures),
+        "joined_rows": str(task.model.joined_rows(signature)),
+    }
     pictures = [repr(name) for name in signature.inputs if task.takes_pictures(name)]
     if pictures:
         properties["pictures"] = f"{', '.join(pictures)} also takes BYTES of shape [N] or [N, 1]: encoded pictures."

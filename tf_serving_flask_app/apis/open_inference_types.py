@@ -178,7 +178,10 @@ class ModelMetadata(BaseModel):
     platform: str
     inputs: list[TensorMetadata]
     outputs: list[TensorMetadata]
-    properties: dict[str, str]
+    properties: dict[str, str] = Field(
+        description="Its `task`; its `signatures`; `joined_rows`: of the largest batch to which requests that wait are"
+        " joined, 1 where they are not; `pictures`: which inputs also take encoded ones."
+    )
 
 
 class TensorConfig(BaseModel):

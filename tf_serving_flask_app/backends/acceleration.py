@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tf_serving_flask_app.backends.freeze import functions_called
-from tf_serving_flask_app.errors import ConfigurationError
+from tf_serving_flask_app.errors import SessionRefused
 from tf_serving_flask_app.spec import ModelSpec
 from tf_serving_flask_app.tensors import Signature, zeros
 
@@ -42,25 +42,25 @@ def check_machine(spec: ModelSpec, cpuinfo: Path = CPUINFO) -> None:
         cpuinfo: where Linux tells what the processor has; a file that is not there tells nothing.
 
     Raises:
-        ConfigurationError: naming the field, the reason and the remedy.
+        SessionRefused: naming the field, the reason and the remedy.
     """
     from tensorflow.python.util import _pywrap_util_port as build
 
     if spec.session.xla and not build.IsBuiltWithXLA():
-        raise _refusal(spec, "xla", "this TensorFlow is built without XLA")
+        raise SessionRefused(spec.name, "xla", "this TensorFlow is built without XLA")
     if spec.session.precision == "float32":
         return
     flags = processor_flags(cpuinfo)
     if flags and not flags & BFLOAT16_FLAGS:
-        raise _refusal(
-            spec,
+        raise SessionRefused(
+            spec.name,
             "precision",
             "this processor cannot compute in bfloat16 (it has neither avx512_bf16 nor amx_bf16, or on ARM bf16), so it"
             " would be slower than in float32",
         )
     if not build.IsMklEnabled():
-        raise _refusal(
-            spec,
+        raise SessionRefused(
+            spec.name,
             "precision",
             "bfloat16 is computed by oneDNN, which TF_ENABLE_ONEDNN_OPTS=0 switches off or this TensorFlow lacks",
         )
@@ -77,7 +77,7 @@ def check_graph(spec: ModelSpec, session: Any, signature: Signature) -> None:
         signature: the one to look at.
 
     Raises:
-        ConfigurationError: naming the field, the reason and the remedy.
+        SessionRefused: naming the field, the reason and the remedy.
     """
     nodes = executed_nodes(session, signature)
     if nodes is None:
@@ -90,15 +90,15 @@ def check_graph(spec: ModelSpec, session: Any, signature: Signature) -> None:
     # What a function does that is still called as one cannot be seen here.
     opaque = any(functions_called(node) for node in nodes)
     if spec.session.xla and not opaque and not any(node.op == XLA_CLUSTER for node in nodes):
-        raise _refusal(
-            spec,
+        raise SessionRefused(
+            spec.name,
             "xla",
             f"XLA compiles nothing in this graph ({_named_operations(nodes)}): it takes no strings, tables, encoded"
             " pictures or shapes that depend on values, nothing that oneDNN computes, and no fewer than 4 operations",
         )
     if spec.session.precision == "bfloat16" and not opaque and not any(map(_is_bfloat16, nodes)):
-        raise _refusal(
-            spec,
+        raise SessionRefused(
+            spec.name,
             "precision",
             f"nothing in this graph is computed in bfloat16 ({_named_operations(nodes)}): that takes a float32"
             " convolution or matrix product",
@@ -142,7 +142,3 @@ def _named_operations(nodes: Sequence[Any]) -> str:
     kinds = Counter(node.op for node in nodes if node.op not in PLUMBING)
     named = [kind for kind, _ in kinds.most_common(MOST_NAMED)]
     return ", ".join(named + ["..."] * (len(kinds) > MOST_NAMED)) or "it computes nothing"
-
-
-def _refusal(spec: ModelSpec, field: str, reason: str) -> ConfigurationError:
-    return ConfigurationError(f"model {spec.name!r}: session.{field}: {reason}; leave `{field}` out.")

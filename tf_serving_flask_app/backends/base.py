@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from tf_serving_flask_app.errors import ConfigurationError
+from tf_serving_flask_app.errors import SessionRefused
 from tf_serving_flask_app.spec import ModelSpec
 from tf_serving_flask_app.tensors import Signature, TensorInfo, Tensors
 
@@ -63,15 +63,13 @@ class Backend(ABC):
         """Refuse what ``spec.session`` asks for and this kind of backend, or this machine, cannot do; before a load.
 
         Raises:
-            ConfigurationError: naming the field, the reason and the remedy.
+            SessionRefused: naming the field, the reason and the remedy.
         """
         asked = {"precision": spec.session.precision != "float32", "xla": spec.session.xla}
         if any(asked.values()):
             field = next(name for name, is_asked in asked.items() if is_asked)
-            raise ConfigurationError(
-                f"model {spec.name!r}: session.{field}: this is for models that TensorFlow runs in this process, which"
-                f" backend {spec.backend} does not; leave `{field}` out."
-            )
+            reason = f"this is for models that TensorFlow runs in this process, which backend {spec.backend} does not"
+            raise SessionRefused(spec.name, field, reason)
 
     @classmethod
     def versions(cls, path: Path) -> Mapping[int, Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tf_serving_flask_app.tune.candidates import Candidate
 from tf_serving_flask_app.tune.trials import Pair, Trial, middle, ratios, slowness
@@ -29,18 +29,34 @@ class Advice:
     reason: str
 
 
-def objection(trial: Trial, pairs: Sequence[Pair], min_agreement: float) -> str | None:
-    """Why a candidate cannot be advised, however fast it is; None if it can."""
+def is_sound(trial: Trial, min_agreement: float) -> bool:
+    """Whether its answers agree with float32's; where nothing could be compared, only float32's own are known to."""
+    if trial.agreement is None:
+        return trial.candidate == trial.candidate.exact
+    return trial.agreement.share >= min_agreement
+
+
+def objection(trial: Trial, pairs: Sequence[Pair], min_agreement: float, *, sound: bool) -> str | None:
+    """Why a candidate cannot be advised, however fast it is; None if it can.
+
+    Args:
+        trial: the candidate's.
+        pairs: the figures that count.
+        min_agreement: never below it.
+        sound: whether the default's own answers are; else its latency is no measure.
+    """
     if trial.refused is not None:
         return "refused"
+    if trial.failed is not None:
+        return "failed"
     failures = middle([own for _, own in pairs]).failures
     if failures:
         return "requests failed: " + ", ".join(f"{count} x {reason}" for reason, count in failures.items())
-    if trial.agreement is None or trial.agreement.share < min_agreement:
-        share = "unknown" if trial.agreement is None else share_text(trial.agreement.share)
-        return f"agreement {share}, below {min_agreement:g}"
+    if not is_sound(trial, min_agreement):
+        known = trial.agreement
+        return "agreement unknown" if known is None else f"agreement {share_text(known.share)}, below {min_agreement:g}"
     slower = slowness(pairs)
-    return f"p99 is {slower:.1f} times the default's" if slower > MOST_SLOWNESS else None
+    return f"p99 is {slower:.1f} times the default's" if sound and slower > MOST_SLOWNESS else None
 
 
 def is_faster(pairs: Sequence[Pair]) -> bool:
@@ -49,11 +65,22 @@ def is_faster(pairs: Sequence[Pair]) -> bool:
     return statistics.median(found) > 1 + NOISE and sum(ratio > 1 for ratio in found) >= MOST_ROUNDS * len(found)
 
 
-def ranked(trials: Sequence[Trial], min_agreement: float) -> list[Trial]:
-    """The trials of candidates that can be advised and seem faster than the default, the fastest first."""
-    sound = [each for each in trials if each.pairs and objection(each, each.pairs, min_agreement) is None]
-    faster = [each for each in sound if is_faster(each.pairs)]
-    return sorted(faster, key=lambda each: statistics.median(ratios(each.pairs)), reverse=True)
+def ranked(trials: Sequence[Trial], min_agreement: float, *, sound: bool) -> list[Trial]:
+    """The trials of candidates that can be advised, the fastest first.
+
+    Args:
+        trials: of all candidates.
+        min_agreement: never below it.
+        sound: whether the default's own answers are; then a candidate must seem faster, else it need not.
+    """
+    found = [
+        each
+        for each in trials
+        if each.pairs
+        and objection(each, each.pairs, min_agreement, sound=sound) is None
+        and (is_faster(each.pairs) or not sound)
+    ]
+    return sorted(found, key=lambda each: statistics.median(ratios(each.pairs)), reverse=True)
 
 
 def advise(
@@ -67,39 +94,39 @@ def advise(
         finals: of those that were measured once more, which then decides.
         min_agreement: never below it.
     """
-    sound = default.agreement is not None and default.agreement.share >= min_agreement
-    found: list[tuple[float, Trial, Sequence[Pair]]] = []
-    for trial in trials:
-        pairs = finals.get(trial.candidate, trial.pairs)
-        if not pairs or (finals and sound and trial.candidate not in finals):
-            continue
-        if objection(trial, pairs, min_agreement) is None and (is_faster(pairs) or not sound):
-            found.append((statistics.median(ratios(pairs)), trial, pairs))
-    if found:
-        ratio, trial, pairs = max(found, key=lambda each: each[0])
-        return Advice(trial.candidate, _reason(ratio, trial, pairs, sound))
-    if not sound:
-        return Advice(
-            default.candidate.exact,
-            "The answers of the settings as they are agree too little with float32's, and nothing else was measured"
-            " that agrees more.",
-        )
-    reason = f"Nothing that was measured is faster by more than {NOISE:.0%}, which may be chance."
-    return Advice(default.candidate, f"Keep the settings as they are. {reason}")
+    sound = is_sound(default, min_agreement)
+    finalists = [replace(each, pairs=finals[each.candidate]) for each in trials if each.candidate in finals]
+    best = ranked(finalists or trials, min_agreement, sound=sound)
+    if sound:
+        if best:
+            return Advice(best[0].candidate, _reason(best[0]))
+        reason = f"Nothing that can be advised is faster by more than {NOISE:.0%} in most rounds; less may be chance."
+        return Advice(default.candidate, f"Keep the settings as they are. {reason}")
+    best = best or ranked([each for each in trials if each.candidate not in finals], min_agreement, sound=sound)
+    if best:
+        return Advice(best[0].candidate, f"{_fault(default)}. This has {_reason(best[0])}")
+    reason = "and nothing that was measured can be advised. These are the settings with which they were compared."
+    return Advice(default.candidate.exact, f"{_fault(default)}, {reason}")
 
 
-def _reason(ratio: float, trial: Trial, pairs: Sequence[Pair], sound: bool) -> str:
-    assert trial.agreement is not None
-    default, own = (middle([pair[side] for pair in pairs]) for side in (0, 1))
-    rounds = f"in {sum(each > 1 for each in ratios(pairs))} of {len(pairs)} rounds it was faster"
+def _fault(default: Trial) -> str:
+    """What is wrong with the agreement of the settings as they are."""
+    if default.agreement is None:
+        return "How far the answers of the settings as they are agree with float32's is unknown"
+    return "The answers of the settings as they are agree too little with float32's"
+
+
+def _reason(trial: Trial) -> str:
+    default, own = (middle([pair[side] for pair in trial.pairs]) for side in (0, 1))
+    found = ratios(trial.pairs)
+    rounds = f"in {sum(each > 1 for each in found)} of {len(found)} rounds it was faster"
     memory = f"its memory {own.pss / max(1, default.pss):.2f} times"
-    parts = [
-        f"{ratio:.2f} times the default's requests a second ({rounds}), its p99 {slowness(pairs):.2f} times, {memory};"
-        f" agreement with float32 {share_text(trial.agreement.share)} on {trial.agreement.of} answers."
-    ]
-    if not sound:
-        parts.insert(0, "The answers of the settings as they are agree too little with float32's. This has")
-    return " ".join(parts)
+    known = trial.agreement
+    agreement = "unknown, but this is float32" if known is None else f"{share_text(known.share)} on {known.of} answers"
+    return (
+        f"{statistics.median(found):.2f} times the default's requests a second ({rounds}), its p99"
+        f" {slowness(trial.pairs):.2f} times, {memory}; agreement with float32 {agreement}."
+    )
 
 
 def share_text(share: float) -> str:

@@ -31,7 +31,8 @@ class Agreement:
     Attributes:
         share: 0..1. Of pictures, the share with the same best class, or the same best object. Of tensors, what is left
             of 1 without ``difference``.
-        difference: the largest, of scores; of tensors relative to the largest value of the output.
+        difference: the largest, of scores; of tensors with fractions relative to the largest value of the output, of
+            others the share of elements that are not equal.
         of: how many answers.
         note: what to know about the share, or empty.
     """
@@ -61,28 +62,54 @@ def compare_scores(reference: Sequence[Array], answers: Sequence[Array]) -> Agre
     return Agreement(float(same.mean()), _largest(np.abs(found - wanted)), len(same), note)
 
 
-def compare_objects(reference: Sequence[Objects], answers: Sequence[Objects]) -> Agreement:
-    """Compare detections: the best object of each picture, its class, box and score."""
+def compare_objects(
+    reference: Sequence[Objects], answers: Sequence[Objects], min_confidence: float
+) -> Agreement | None:
+    """Compare detections: the best object of each picture, its class, box and score.
+
+    Args:
+        reference: float32's, of each picture.
+        answers: others to the same.
+        min_confidence: pictures in which float32 finds nothing with this score do not count: two answers without an
+            object say nothing of each other.
+
+    Returns:
+        None where that leaves no picture.
+    """
     same, differences = [], [0.0]
     for ours, theirs in zip(reference, answers, strict=True):
-        if not ours or not theirs:
-            same.append(not ours and not theirs)
+        best, other = _best(ours), _best(theirs)
+        if best is None or best["confidence"] < min_confidence:
             continue
-        alike = ours[0]["class"] == theirs[0]["class"]
-        same.append(alike and _overlap(ours[0]["bounding_box"], theirs[0]["bounding_box"]) >= SAME_BOX)
-        differences.append(abs(ours[0]["confidence"] - theirs[0]["confidence"]))
-    return Agreement(float(np.mean(same)), max(differences), len(same))
+        if other is None:
+            same.append(False)
+            continue
+        alike = best["class"] == other["class"]
+        same.append(alike and _overlap(best["bounding_box"], other["bounding_box"]) >= SAME_BOX)
+        differences.append(abs(best["confidence"] - other["confidence"]))
+    if not same:
+        return None
+    note = f"float32 finds something in {len(same)} of {len(reference)} pictures, and only these count"
+    return Agreement(float(np.mean(same)), max(differences), len(same), note if len(same) < len(reference) else "")
 
 
-def compare_tensors(reference: Sequence[Tensors], answers: Sequence[Tensors]) -> Agreement:
-    """Compare tensors: numbers by their difference relative to the output's largest, others by equality."""
+def compare_tensors(reference: Sequence[Tensors], answers: Sequence[Tensors]) -> Agreement | None:
+    """Compare tensors: fractions by their difference relative to the output's largest, all else by equality.
+
+    Whole numbers are classes, places and counts as often as measures: one that is off by one is another.
+
+    Returns:
+        None where no tensor has an element.
+    """
     worst = 0.0
+    if not any(tensor.size for answer in (*reference, *answers) for tensor in answer.values()):
+        return None
     for name in reference[0]:
         ours, theirs = [each[name] for each in reference], [each[name] for each in answers]
         if any(one.shape != other.shape for one, other in zip(ours, theirs, strict=True)):
             return Agreement(0.0, float("inf"), len(reference), f"{name!r} has other shapes")
         wanted, found = (np.concatenate([array.reshape(-1) for array in arrays]) for arrays in (ours, theirs))
-        if wanted.dtype == object:
+        if wanted.dtype.kind != "f":
             worst = max(worst, float(np.mean(wanted != found))) if wanted.size else worst
             continue
         wanted, found = wanted.astype(np.float64), found.astype(np.float64)
@@ -107,10 +134,22 @@ def _largest(differences: Array) -> float:
     return float(np.where(np.isnan(differences), np.inf, differences).max(initial=0.0))
 
 
+def _best(objects: Objects) -> Mapping[str, Any] | None:
+    """The first that has an area: networks fill their answers up with boxes that have none."""
+    return next((each for each in objects if _has_area(each["bounding_box"])), None)
+
+
+def _has_area(box: Sequence[float | None]) -> bool:
+    left, top, right, bottom = box
+    if left is None or top is None or right is None or bottom is None:  # what JSON makes of NaN
+        return False
+    return right > left and bottom > top
+
+
 def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
-    """The common share of two boxes' union; boxes are x1, y1, x2, y2."""
+    """The common share of the union of two boxes that have an area; boxes are x1, y1, x2, y2."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
     common = max(0.0, width) * max(0.0, height)
     union = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)) - common
-    return common / union if union else float(list(one) == list(other))
+    return common / union

@@ -10,11 +10,6 @@ from tf_serving_flask_app.cores import usable_cores
 from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.spec import ModelSpec
 
-DEFAULT_BATCH = 8
-"""Rows of a model's largest batch, where its spec says nothing and its calls are joined."""
-
-SMALLEST_BATCHES = (1, 2, 4)
-
 
 @dataclass(frozen=True)
 class Candidate:
@@ -51,7 +46,7 @@ class Space:
         several_workers: whether there may be more than one.
         threads: whether the model heeds threads.
         compiles: whether it heeds the other settings of a TensorFlow session.
-        batches: whether its calls can be joined.
+        batches: whether its calls are joined now, be it that the model allows it or that the spec asks for it.
     """
 
     default: Candidate
@@ -82,29 +77,28 @@ class Space:
         return max(1, self.cores // workers)
 
 
-def space_of(model: ModelSpec, settings: Settings, concurrency: int, batches: bool) -> Space:
+def space_of(model: ModelSpec, settings: Settings, concurrency: int, joined_rows: int) -> Space:
     """Tell what there is to choose from for a model.
 
     Args:
         model: as its spec has it.
         settings: as the environment has them.
         concurrency: requests at once.
-        batches: whether the first dimension of all its tensors is free, and its calls are joined.
+        joined_rows: of the largest batch to which its calls are joined, as its server says; 1: they are not.
     """
     session, cores = model.session, usable_cores()
     auto = session.intra_op_threads == "auto"
     threads = max(1, cores // settings.processes) if session.intra_op_threads == "auto" else session.intra_op_threads
-    batch = model.batching.max_batch_size if model.batching is not None else DEFAULT_BATCH if batches else 1
     tensorflow = model.backend in ("frozen_graph", "saved_model", "keras")
     return Space(
-        Candidate(settings.processes, threads, session.inter_op_threads, session.precision, session.xla, batch),
+        Candidate(settings.processes, threads, session.inter_op_threads, session.precision, session.xla, joined_rows),
         cores,
         concurrency,
         auto,
         several_workers=settings.mode == "multiprocess",
         threads=tensorflow or model.backend == "tflite",
         compiles=tensorflow,
-        batches=batches,
+        batches=joined_rows > 1,
     )
 
 

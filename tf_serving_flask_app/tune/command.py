@@ -8,7 +8,7 @@ import shlex
 import sys
 import tempfile
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,14 +21,16 @@ from tf_serving_flask_app.bench.server import package_environ
 from tf_serving_flask_app.bench.work import choose_protocol
 from tf_serving_flask_app.errors import ConfigurationError
 from tf_serving_flask_app.settings import Settings
+from tf_serving_flask_app.spec import ModelSpec
 from tf_serving_flask_app.spec_file import load_spec
 from tf_serving_flask_app.tune.budget import Budget
+from tf_serving_flask_app.tune.identity import identity_of, import_paths, source_of
 from tf_serving_flask_app.tune.lab import Site
 from tf_serving_flask_app.tune.preparation import Subject, prepare
 from tf_serving_flask_app.tune.report import Report, environment
 from tf_serving_flask_app.tune.search import search
 from tf_serving_flask_app.tune.spec_copy import change_spec
-from tf_serving_flask_app.tune.state import State, default_file, identity_of
+from tf_serving_flask_app.tune.state import State, default_file
 
 CLOSING_S = 3.0
 """Of the budget: what ending everything takes."""
@@ -84,11 +86,11 @@ def run_tune(plan: Plan, environ: Mapping[str, str], spent_s: float = 0.0) -> Re
     """
     budget = Budget(plan.budget - CLOSING_S - spent_s)
     model = find_model(plan.spec, plan.assets, plan.model)
-    text = plan.spec.read_text(encoding="utf-8")
-    number = [each.name for each in load_spec(plan.spec, plan.assets).models].index(model.name)
+    text = plan.spec.read_bytes().decode("utf-8")  # with the ends of lines that it has
+    models = load_spec(plan.spec, plan.assets).models
+    number = [each.name for each in models].index(model.name)
     if plan.write is not None:
         _check_copy(plan.write, plan.spec)
-    sys.path.append(str(plan.spec.resolve().parent))
     if plan.pictures and choose_protocol(model, "auto") != "image":
         raise ConfigurationError(f"Model {model.name!r} is measured with tensors: leave --picture out.")
     settings = Settings.from_environ(environ)
@@ -107,7 +109,7 @@ def run_tune(plan: Plan, environ: Mapping[str, str], spent_s: float = 0.0) -> Re
         site = Site(
             text,
             number,
-            plan.assets or plan.spec.resolve().parent,
+            (plan.assets or plan.spec.parent).resolve(),
             folder,
             _servers_environ(plan.spec, environ),
             "multithreaded" if settings.mode == "multithreaded" else settings.worker_class,
@@ -124,12 +126,12 @@ def run_tune(plan: Plan, environ: Mapping[str, str], spent_s: float = 0.0) -> Re
         found = search(prepared.lab, space, prepared.default, plan.min_agreement)
         bar.update(max(0, round(plan.budget) - bar.pos), "done")
     advice = found.advice
-    variables = [f"{name}={value}" for name, value in environment(space, advice.candidate).items()]
+    variables = {**environment(space, advice.candidate), **code_path(plan, models, environ)}
     if plan.write is not None:
         lines = textwrap.wrap(f"Tuned: {advice.candidate}. {advice.reason} On {machine}.", NOTE_WIDTH)
-        lines += [f"Serve it with {variable}" for variable in variables]
+        lines += [f"Serve it with {name}={shlex.quote(value)}" for name, value in variables.items()]
         copy = change_spec(text, number, space.spec_changes(advice.candidate), "\n".join(lines))
-        plan.write.write_text(copy, encoding="utf-8")
+        plan.write.write_bytes(copy.encode())
     return Report(
         machine,
         {
@@ -143,8 +145,19 @@ def run_tune(plan: Plan, environ: Mapping[str, str], spent_s: float = 0.0) -> Re
         space,
         found,
         prepared.figures,
-        " ".join([*variables, "./run.sh", "-s", shlex.quote(str(plan.write or plan.spec)), *_assets(plan)]),
+        serving_command(plan, variables),
     )
+
+
+def serving_command(plan: Plan, variables: Mapping[str, str]) -> str:
+    """The line that serves the copy of the spec, or the spec itself where there is none."""
+    words = [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
+    words += ["./run.sh", "-s", shlex.quote(str(plan.write or plan.spec))]
+    if plan.assets is not None:
+        words += ["-a", shlex.quote(str(plan.assets))]
+    elif plan.write is not None and plan.write.parent.resolve() != plan.spec.parent.resolve():
+        words += ["-a", shlex.quote(str(plan.spec.parent))]
+    return " ".join(words)
 
 
 def _check_copy(copy: Path, spec: Path) -> None:
@@ -171,7 +184,8 @@ def _open_state(plan: Plan, model: str, settings: Settings, machine: Machine, en
         "concurrency": plan.concurrency,
         "pictures": pictures.hexdigest(),
     }
-    identity = identity_of(load_spec(plan.spec, plan.assets).models, conditions)
+    search_path = ["", *_servers_environ(plan.spec, environ)["PYTHONPATH"].split(os.pathsep), *sys.path]
+    identity = identity_of(load_spec(plan.spec, plan.assets).models, environ, search_path, conditions)
     return State(plan.state or default_file(model, identity, environ), identity, fresh=plan.fresh)
 
 
@@ -181,9 +195,14 @@ def _servers_environ(spec: Path, environ: Mapping[str, str]) -> dict[str, str]:
     return {**packaged, "PYTHONPATH": os.pathsep.join([packaged["PYTHONPATH"], str(spec.resolve().parent)])}
 
 
-def _assets(plan: Plan) -> list[str]:
-    """The options with which the copy finds what the spec found."""
-    if plan.assets is not None:
-        return ["-a", shlex.quote(str(plan.assets))]
-    elsewhere = plan.write is not None and plan.write.resolve().parent != plan.spec.resolve().parent
-    return ["-a", shlex.quote(str(plan.spec.parent))] if elsewhere else []
+def code_path(plan: Plan, models: Iterable[ModelSpec], environ: Mapping[str, str]) -> dict[str, str]:
+    """The variable with which the copy finds the code beside the spec, which is beside the file that a link leads to.
+
+    Nothing where there is no such code, or it is beside the copy too.
+    """
+    folder = plan.spec.resolve().parent
+    if plan.write is None or plan.write.resolve().parent == folder:
+        return {}
+    if not any(source_of(path, [str(folder)]) for model in models for path in import_paths(model)):
+        return {}
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [environ.get("PYTHONPATH"), str(folder)]))}

@@ -11,7 +11,7 @@ from tf_serving_flask_app.bench.helper import Helper
 from tf_serving_flask_app.bench.load import PATIENCE_S, Answers, Load
 from tf_serving_flask_app.bench.measure import Point, ServerTarget
 from tf_serving_flask_app.bench.server import STOP_S, RunningServer, StartTimeout, mode_environ, start_server
-from tf_serving_flask_app.errors import ConfigurationError
+from tf_serving_flask_app.errors import ConfigurationError, SessionRefused
 from tf_serving_flask_app.tune.budget import Budget
 from tf_serving_flask_app.tune.candidates import Candidate, Space
 from tf_serving_flask_app.tune.questions import Answer, Questions
@@ -134,37 +134,50 @@ class Lab:
                 trial = Trial(candidate, self.seconds, self._pairs(candidate, server), agreement)
         except StartTimeout:
             return None
-        except BrokenDefault:
-            raise
         except ConfigurationError as exc:
-            trial = Trial(candidate, refused=str(exc).splitlines()[-1])  # the reason, below what led to it
-        self.state.keep(trial)
+            reason = _reason(exc)
+            if not SessionRefused.is_told_by(reason):
+                return Trial(candidate, failed=reason)
+            trial = Trial(candidate, refused=reason)
+        if not _failures([own for _, own in trial.pairs]):
+            self.state.keep(trial)
         return trial
 
-    def final(self, finalists: Sequence[Candidate]) -> Final | None:
-        """Measure the best candidates once more, for longer; None where time does not suffice."""
+    def final(self, finalists: Sequence[Candidate]) -> tuple[Final | None, Mapping[Candidate, str]]:
+        """Measure the best candidates once more, for longer; see ``search.Measurer``."""
         known = self.state.final(finalists, self.seconds)
         if known is not None:
-            return known
-        if self.budget.left < len(finalists) * self.start_s + self._round_s(finalists) + self._close_s:
-            return None
+            return known, {}
+        least_s = LEAST_FINAL_ROUNDS * self._round_s(finalists) + self._close_s
+        if self.budget.left < len(finalists) * self.start_s + least_s:
+            return None, {}
         self.on_step("the best once more")
+        failed: dict[Candidate, str] = {}
         rounds: list[list[Figures]] = []
         with ExitStack() as stack:
-            targets = [self._target("default", self.server)]
-            try:
-                for candidate in finalists:
-                    server = stack.enter_context(self._serve(candidate))
-                    server.wait_ready(patience_s=max(1.0, self.budget.left - self._round_s(finalists) - self._close_s))
-                    targets.append(self._target(str(candidate), server))
-            except StartTimeout:
-                return None
-            while len(rounds) < FINAL_ROUNDS and self.budget.left > self._round_s(finalists) + self._close_s:
-                rounds.append(self._round(targets, len(rounds)))
-        final = Final(self.seconds, list(finalists), rounds)
-        if len(rounds) == FINAL_ROUNDS:
+            targets = {self.space.default: self._target("default", self.server)}
+            for candidate in finalists:
+                server = stack.enter_context(self._serve(candidate))
+                try:
+                    server.wait_ready(patience_s=max(1.0, self.budget.left - least_s))
+                except StartTimeout:
+                    return None, failed
+                except ConfigurationError as exc:
+                    failed[candidate] = _reason(exc)
+                else:
+                    targets[candidate] = self._target(str(candidate), server)
+            _, *served = targets
+            for number in range(FINAL_ROUNDS if served else 0):
+                if self.budget.left < self._round_s(served) + self._close_s:
+                    break
+                try:
+                    rounds.append(self._round(list(targets.values()), number))
+                except BrokenDefault as exc:  # a round with nothing to compare with
+                    failed[self.space.default] = str(exc)
+        final = Final(self.seconds, served, rounds)
+        if len(rounds) == FINAL_ROUNDS and not failed and not any(map(_failures, rounds)):
             self.state.keep_final(final)
-        return final if rounds else None
+        return final if len(rounds) >= LEAST_FINAL_ROUNDS else None, failed
 
     @property
     def _close_s(self) -> float:
@@ -202,3 +215,13 @@ class Lab:
         if figures[0].failures:
             raise BrokenDefault(f"With the settings as they are, requests fail: {', '.join(figures[0].failures)}.")
         return figures
+
+
+def _failures(figures: Sequence[Figures]) -> bool:
+    """Whether requests failed, which they may not do another time: then the figures are not kept."""
+    return any(each.failures for each in figures)
+
+
+def _reason(exc: ConfigurationError) -> str:
+    """The last line: the reason, below what led to it."""
+    return str(exc).splitlines()[-1]

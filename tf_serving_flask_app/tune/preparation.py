@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from tf_serving_flask_app.backends import backend_class
 from tf_serving_flask_app.bench.command import describe
 from tf_serving_flask_app.bench.measure import Point, ServerTarget, start_client
 from tf_serving_flask_app.bench.server import RunningServer, StartTimeout
@@ -96,7 +94,8 @@ def prepare(
     server = stack.enter_context(site.serve("default", {}, workers, budget))
     start_s = _wait_ready(server, budget)
     metadata = describe(server, model.name)
-    space = space_of(model, subject.settings, subject.concurrency, _joins_calls(model, metadata))
+    joined_rows = int(metadata["properties"]["joined_rows"])
+    space = space_of(model, subject.settings, subject.concurrency, joined_rows)
     pictures = choose_protocol(model, "auto") == "image"
     work = picture_work(model, subject.pictures) if pictures else tensor_work(model.name, "v2", metadata["inputs"])
     target = ServerTarget("default", server, work.requests, client, patience_s=max(1.0, budget.left))
@@ -113,7 +112,8 @@ def prepare(
     count = min(MOST_QUESTIONS, max(LEAST_QUESTIONS, round(figures.rate * budget.seconds * ASK_SHARE)))
     if pictures:
         given = [file.read_bytes() for file in subject.pictures]
-        questions = picture_questions(model, [output["name"] for output in metadata["outputs"]], given, count)
+        outputs = [output["name"] for output in metadata["outputs"]]
+        questions = picture_questions(model, subject.settings, outputs, given, count)
     else:
         questions = tensor_questions(model.name, metadata["inputs"], count)
     began = time.monotonic()
@@ -139,13 +139,6 @@ def prepare(
         on_step=on_step,
     )
     return Prepared(lab, default, figures, work.what)
-
-
-def _joins_calls(model: ModelSpec, metadata: Mapping[str, Any]) -> bool:
-    """Whether its calls may be joined, and all its tensors have a free first dimension."""
-    shapes = [tensor["shape"] for tensor in (*metadata["inputs"], *metadata["outputs"])]
-    free = all(shape and shape[0] == -1 for shape in shapes)
-    return free and (model.batching is not None or backend_class(model.backend).joins_calls)
 
 
 def _wait_ready(server: RunningServer, budget: Budget) -> float:

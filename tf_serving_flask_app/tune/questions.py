@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPException, HTTPResponse
 from typing import Any
 from urllib.parse import quote
@@ -21,6 +22,7 @@ from tf_serving_flask_app.bench.exchange import Address
 from tf_serving_flask_app.bench.pictures import draw_pictures, vary_pictures
 from tf_serving_flask_app.bench.work import http_request, tensor_work
 from tf_serving_flask_app.errors import ConfigurationError
+from tf_serving_flask_app.settings import Settings
 from tf_serving_flask_app.spec import ModelSpec
 from tf_serving_flask_app.tensors import TensorInfo, Tensors
 from tf_serving_flask_app.tune.agreement import Agreement, compare_objects, compare_scores, compare_tensors
@@ -44,12 +46,12 @@ class Questions:
     Attributes:
         requests: HTTP/1.1, header and body.
         read: from an answer's header and body.
-        compare: from float32's answers and others.
+        compare: float32's answers and others; None where they tell nothing.
     """
 
     requests: Sequence[bytes]
     read: Callable[[Mapping[str, str], bytes], Answer]
-    compare: Callable[[Sequence[Answer], Sequence[Answer]], Agreement]
+    compare: Callable[[Sequence[Answer], Sequence[Answer]], Agreement | None]
 
     def ask(self, address: Address, seconds: float) -> list[Answer] | None:
         """Ask everything; None if that takes longer than so many seconds.
@@ -75,11 +77,14 @@ class Questions:
         return None if any(each is None for each in answers) else answers
 
 
-def picture_questions(model: ModelSpec, outputs: Sequence[str], given: Sequence[bytes], count: int) -> Questions:
+def picture_questions(
+    model: ModelSpec, settings: Settings, outputs: Sequence[str], given: Sequence[bytes], count: int
+) -> Questions:
     """Ask about pictures: given ones and parts of them, or drawn ones.
 
     Args:
         model: one for pictures.
+        settings: of the environment.
         outputs: names of its outputs.
         given: encoded.
         count: how many to ask about.
@@ -88,7 +93,12 @@ def picture_questions(model: ModelSpec, outputs: Sequence[str], given: Sequence[
     raw = {"Content-Type": "application/octet-stream"}
     if model.task == "detection":
         path = f"{PICTURE_ROUTES[model.task]}?modelname={quote(model.name)}&min_confidence=0"
-        return Questions([http_request(path, picture, raw) for picture in pictures], _read_json, compare_objects)
+        least = settings.min_confidence if model.min_confidence is None else model.min_confidence
+        return Questions(
+            [http_request(path, picture, raw) for picture in pictures],
+            _read_json,
+            partial(compare_objects, min_confidence=least),
+        )
     path = f"/v2/models/{quote(model.name)}/infer"  # which answers the scores of all classes
     scores = "scores" if "scores" in outputs else outputs[0]
     return Questions(

@@ -10,7 +10,7 @@ from typing import Any
 
 from tf_serving_flask_app.bench.machine import Machine
 from tf_serving_flask_app.bench.report import MIB, table
-from tf_serving_flask_app.tune.advice import objection, share_text
+from tf_serving_flask_app.tune.advice import share_text
 from tf_serving_flask_app.tune.agreement import Agreement
 from tf_serving_flask_app.tune.candidates import Candidate, Space
 from tf_serving_flask_app.tune.search import Found
@@ -98,7 +98,8 @@ class Report:
             "p99_ratio_to_default": _finite(slowness(pairs)) if pairs else None,
             "rounds": len(pairs),
             "refused": trial.refused,
-            "objection": objection(trial, pairs, self.found.min_agreement),
+            "failed": trial.failed,
+            "objection": self.found.objection(trial),
         }
 
     def _default_row(self) -> tuple[str, ...]:
@@ -108,7 +109,7 @@ class Report:
 
     def _row(self, trial: Trial) -> tuple[str, ...]:
         pairs = self.found.pairs(trial)
-        remark = objection(trial, pairs, self.found.min_agreement) or ""
+        remark = self.found.objection(trial) or ""
         if trial.candidate == self.found.advice.candidate:
             remark = "advised"
         if not pairs:
@@ -120,13 +121,19 @@ class Report:
     def _notes(self) -> list[str]:
         trials = [self.found.default, *self.found.trials]
         lines = [f"Refused: {trial.candidate}: {trial.refused}" for trial in trials if trial.refused is not None]
+        lines += [f"Failed: {trial.candidate}: {trial.failed}" for trial in trials if trial.failed is not None]
         known = [trial.agreement for trial in trials if trial.agreement is not None]
         if known:
             lines.append(f"Agreement: with float32 on {known[0].of} answers.")
+        else:
+            lines.append(
+                "Agreement: unknown, as float32's answers hold no object, or no element, to compare, so nothing but"
+                " float32 is advised; a detector needs pictures with objects in them, --picture."
+            )
         notes = dict.fromkeys(agreement.note for agreement in known if agreement.note)
         lines += [f"Agreement: {note}." for note in notes]
         if any(trial.candidate == self.found.advice.candidate for trial in self.found.trials) and not self.found.final:
-            lines.append("There was no time to measure the best once more: a larger --budget makes the advice surer.")
+            lines.append("The best were not measured once more; a larger --budget makes the advice surer.")
         if self.found.untried:
             lines.append("Not tried, as the budget was spent; the same command goes on from here:")
             lines += [f"  {candidate}" for candidate in self.found.untried]
@@ -142,8 +149,10 @@ class Report:
 
 
 def environment(space: Space, candidate: Candidate) -> dict[str, str]:
-    """The variables that serve a candidate; none where they are as they are."""
-    return {"WEB_CONCURRENCY": str(candidate.workers)} if candidate.workers != space.default.workers else {}
+    """The variables that serve a candidate; none where this environment and one that says nothing do so."""
+    if not space.several_workers or candidate.workers == space.default.workers == space.cores:
+        return {}
+    return {"WEB_CONCURRENCY": str(candidate.workers)}
 
 
 def _setting_cells(candidate: Candidate) -> tuple[str, ...]:
@@ -163,7 +172,7 @@ def _figure_cells(figures: Sequence[Figures], rate: str, slower: str) -> tuple[s
 
 
 def _agreement_cells(agreement: Agreement | None) -> tuple[str, str]:
-    return ("", "") if agreement is None else (share_text(agreement.share), f"{agreement.difference:.2g}")
+    return ("unknown", "") if agreement is None else (share_text(agreement.share), f"{agreement.difference:.2g}")
 
 
 def _trial_json(trial: Trial, figures: Sequence[Figures]) -> dict[str, Any]:

@@ -15,17 +15,23 @@ Edit = tuple[int, int, str]
 """Where in the text, from and to, and what is to stand there."""
 
 
+BYTE_ORDER_MARK = "\ufeff"
+
+
 def change_spec(text: str, model: int, changes: Changes, note: str = "") -> str:
     """Change the settings of a model.
 
     Where they cannot be put into the text as it is (behind an alias, say), the whole is written anew, without comments.
 
     Args:
-        text: a valid spec.
+        text: a valid spec, its ends of lines and byte order mark as they are in its file.
         model: which of its models, from 0.
         changes: what to set.
         note: a comment for its head, without ``#``; empty: none.
     """
+    mark = BYTE_ORDER_MARK if text.startswith(BYTE_ORDER_MARK) else ""
+    text = text.removeprefix(mark)
+    end_of_line = _end_of_line(text)
     wanted = yaml.safe_load(text)
     for section, values in changes.items():
         wanted["models"][model][section] = {**(wanted["models"][model].get(section) or {}), **values}
@@ -33,8 +39,8 @@ def change_spec(text: str, model: int, changes: Changes, note: str = "") -> str:
     for start, end, new in sorted(_edits(text, model, changes), key=lambda edit: edit[0], reverse=True):
         changed = changed[:start] + new + changed[end:]
     if not _holds(changed, wanted):
-        changed = yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True)
-    return "".join(f"# {line}\n" for line in note.splitlines()) + changed
+        changed = yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True, line_break=end_of_line)
+    return mark + "".join(f"# {line}{end_of_line}" for line in note.splitlines()) + changed
 
 
 def _holds(text: str, wanted: Any) -> bool:
@@ -66,6 +72,10 @@ def _edits(text: str, model: int, changes: Changes) -> list[Edit]:
     return edits
 
 
+def _end_of_line(text: str) -> str:
+    return "\r\n" if "\r\n" in text else "\n"
+
+
 def _value(node: Any, key: str | int) -> Any:
     """The node of a mapping's or a list's entry; None where there is none."""
     if isinstance(key, int):
@@ -78,8 +88,9 @@ def _addition(text: str, mapping: yaml.MappingNode, key: str, value: str, after:
     end = after.end_mark.index
     if mapping.flow_style:
         return end, end, f", {json.dumps(key) if _is_quoted(mapping) else key}: {value}"
-    end = text.find("\n", end) if "\n" in text[end:] else len(text)
-    return end, end, f"\n{' ' * mapping.value[0][0].start_mark.column}{key}: {value}"
+    end_of_line = _end_of_line(text)
+    end = text.find(end_of_line, end) if end_of_line in text[end:] else len(text)
+    return end, end, f"{end_of_line}{' ' * mapping.value[0][0].start_mark.column}{key}: {value}"
 
 
 def _mapping(values: Mapping[str, Any], *, quoted: bool) -> str:

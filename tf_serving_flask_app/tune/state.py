@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tf_serving_flask_app.errors import ConfigurationError
-from tf_serving_flask_app.spec import NO_PATH, ModelSpec
 from tf_serving_flask_app.tune.candidates import Candidate
 from tf_serving_flask_app.tune.trials import Final, Trial
 
@@ -34,7 +31,7 @@ class State:
 
     Args:
         file: where they are; of another identity, it is begun anew.
-        identity: see ``identity_of``.
+        identity: see ``identity.identity_of``.
         fresh: begin anew in any case.
 
     Raises:
@@ -87,17 +84,6 @@ class State:
         half.replace(self.file)
 
 
-def identity_of(models: Iterable[ModelSpec], conditions: Mapping[str, object]) -> str:
-    """A hash of what results depend on: the spec's content, the models' files, the machine and how it is measured."""
-    specs = list(models)
-    known = {
-        "models": [model.model_dump(mode="json") for model in specs],
-        "files": [_files(model.path) for model in specs if model.path is not NO_PATH],
-        "conditions": dict(conditions),
-    }
-    return hashlib.sha256(orjson.dumps(known, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
 def default_file(model: str, identity: str, environ: Mapping[str, str]) -> Path:
     """Where results are kept if the user names no file.
 
@@ -105,9 +91,3 @@ def default_file(model: str, identity: str, environ: Mapping[str, str]) -> Path:
     """
     base = environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return Path(base) / "tf_serving_flask_app" / "tune" / f"{model}-{identity[:16]}.json"
-
-
-def _files(path: Path) -> list[tuple[str, int, int]]:
-    """Name, size and time of change of each file."""
-    found = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
-    return [(str(each), (stat := each.stat()).st_size, stat.st_mtime_ns) for each in found]

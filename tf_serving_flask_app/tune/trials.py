@@ -41,8 +41,9 @@ class Trial:
         candidate: its settings.
         seconds: of each measurement.
         pairs: of each round.
-        agreement: with float32; None where there are no answers.
+        agreement: with float32; None where nothing was compared.
         refused: why it cannot be served; None where it can.
+        failed: why it could not be measured, or not once more, which may be otherwise another time; or None.
     """
 
     candidate: Candidate
@@ -50,6 +51,7 @@ class Trial:
     pairs: Sequence[Pair] = field(default_factory=list)
     agreement: Agreement | None = None
     refused: str | None = None
+    failed: str | None = None
 
 
 @dataclass(frozen=True)
