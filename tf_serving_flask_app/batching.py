@@ -53,7 +53,12 @@ def batch_sizes(max_batch_size: int, *, few: bool = False) -> list[int]:
 
 
 class Batcher:
-    """The way into one signature of a model, for many threads at once."""
+    """The way into one signature of a model, for many threads at once.
+
+    Attributes:
+        sizes: rows that joined calls may have.
+        max_rows: the most that a batch of several calls has; 1: calls are not joined.
+    """
 
     def __init__(
         self,
@@ -77,7 +82,7 @@ class Batcher:
         self.sizes = sizes
         self._name = name
         self._run = run
-        self._max_rows = max(sizes)
+        self.max_rows = max(sizes)
         self._ranks = ranks
         self._window_s = max_wait_ms / 1000
         self._free = calls_at_once
@@ -184,7 +189,7 @@ class Batcher:
         left = max(0.0, leader.context.deadline - time.monotonic())
 
         def full() -> bool:
-            return sum(call.rows for call in self._company(leader)) >= self._max_rows
+            return sum(call.rows for call in self._company(leader)) >= self.max_rows
 
         self._arrival.wait_for(full, min(self._window_s, left))
 
@@ -201,7 +206,7 @@ class Batcher:
         """Who of those that wait can go with a call, itself first: as many as make a batch of a size in use."""
         batch, rows = [leader], leader.rows
         for call in self._waiting:
-            if call.kind == leader.kind and rows + call.rows <= self._max_rows:
+            if call.kind == leader.kind and rows + call.rows <= self.max_rows:
                 batch.append(call)
                 rows += call.rows
         while len(batch) > 1 and rows not in self.sizes:
@@ -231,7 +236,7 @@ class Batcher:
         outputs = self._run(inputs)
         ends = list(itertools.accumulate(call.rows for call in batch))
         if any(output.shape[:1] != (ends[-1],) for output in outputs.values()):
-            self._max_rows = 1
+            self.max_rows = 1
             logger.warning(
                 "model %s: its outputs are not a row for each row of its inputs, so its calls are not joined; say so in"
                 " the spec: `batching: {max_batch_size: 1}`.",

@@ -80,7 +80,8 @@ class Model:
 
     def joined_rows(self, signature: Signature) -> int:
         """Rows of the largest batch to which calls of a signature are joined; 1: they are not."""
-        return self._batch_sizes[-1] if signature.name in self._batchers else 1
+        batcher = self._batchers.get(signature.name)
+        return 1 if batcher is None else batcher.max_rows
 
     def warm_up(self, signature: Signature, row: Tensors) -> Tensors:
         """Run a signature on one row, and on batches of it in each size that joined calls will have.

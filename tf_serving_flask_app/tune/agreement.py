@@ -109,7 +109,7 @@ def compare_tensors(reference: Sequence[Tensors], answers: Sequence[Tensors]) ->
         if any(one.shape != other.shape for one, other in zip(ours, theirs, strict=True)):
             return Agreement(0.0, float("inf"), len(reference), f"{name!r} has other shapes")
         wanted, found = (np.concatenate([array.reshape(-1) for array in arrays]) for arrays in (ours, theirs))
-        if wanted.dtype.kind != "f":
+        if wanted.dtype.kind in "biuO":
             worst = max(worst, float(np.mean(wanted != found))) if wanted.size else worst
             continue
         wanted, found = wanted.astype(np.float64), found.astype(np.float64)
