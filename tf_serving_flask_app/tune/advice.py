@@ -100,7 +100,8 @@ def advise(
     if sound:
         if best:
             return Advice(best[0].candidate, _reason(best[0]))
-        reason = f"Nothing that can be advised is faster by more than {NOISE:.0%} in most rounds; less may be chance."
+        none = "Of the best, measured once more, none" if finalists else "Nothing"
+        reason = f"{none} that can be advised is faster by more than {NOISE:.0%} in most rounds; less may be chance."
         return Advice(default.candidate, f"Keep the settings as they are. {reason}")
     best = best or ranked([each for each in trials if each.candidate not in finals], min_agreement, sound=sound)
     if best:
