@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ models:
   - {name: busy, backend: "numpy_backends:Busy", path: .}
   - {name: slow, backend: "numpy_backends:Slow", path: .}
 """
+
+LOADS = 3
+"""How often sixteen connections are opened: what else the machine does for a moment may slow one worker down."""
 
 LATEST = 200
 """Answers at which one looks for the share of each worker."""
@@ -55,13 +59,16 @@ def least_share(counts: Counter[int]) -> float:
 def test_sixteen_connections_opened_at_once_spread_over_both_workers(
     server: LiveServer, model: str, seconds: float
 ) -> None:
-    start = len(server.lines)
-    clients = load(server, model, seconds)
-    with clients.running():
-        clients.wait_for(0, 200)
+    shares = []
+    for _ in range(LOADS):
+        start = len(server.lines)
+        clients = load(server, model, seconds)
+        with clients.running():
+            clients.wait_for(0, LATEST)
+        shares.append(least_share(answers(server, start)))
+        assert clients.faults == []
 
-    assert clients.faults == []
-    assert least_share(answers(server, start)) >= 0.4
+    assert statistics.median(shares) >= 0.4
 
 
 def test_while_a_worker_hangs_the_other_one_takes_all_new_connections(server: LiveServer) -> None:
