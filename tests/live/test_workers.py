@@ -18,7 +18,18 @@ import pytest
 
 from tests.live.conftest import Start
 from tests.live.server import LiveServer
-from tests.live.toy import CONCURRENT, HUBS, KINDS, address, body_of, connect, error_lines, exchange, wait_sleeping
+from tests.live.toy import (
+    CONCURRENT,
+    HUBS,
+    KINDS,
+    address,
+    body_of,
+    connect,
+    error_lines,
+    exchange,
+    receive_all,
+    wait_sleeping,
+)
 
 
 @pytest.mark.parametrize("size", [0, 1, 5 << 20])
@@ -237,7 +248,7 @@ def test_a_header_that_does_not_come_to_an_end_is_answered_408_and_keeps_no_thre
         client.sendall(b"GET /echo HTTP/1.1\r\nHost: x\r\n")
     for client in slow:
         with client:
-            answer = b"".join(iter(lambda: client.recv(65536), b""))  # noqa: B023  # called here and now
+            answer = receive_all(client)
             assert answer.startswith(b"HTTP/1.1 408 ")
             assert json.loads(body_of(answer)).keys() == {"error"}
 

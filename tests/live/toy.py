@@ -27,7 +27,12 @@ def exchange(server: LiveServer, request: bytes) -> bytes:
     """Send bytes on a connection of its own and return all that comes back until the server closes."""
     with connect(server) as client:
         client.sendall(request)
-        return b"".join(iter(lambda: client.recv(65536), b""))
+        return receive_all(client)
+
+
+def receive_all(client: socket.socket) -> bytes:
+    """Receive all that comes until the server closes."""
+    return b"".join(iter(lambda: client.recv(65536), b""))
 
 
 def receive_answer(client: socket.socket) -> bytes:
