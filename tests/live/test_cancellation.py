@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import time
 from collections.abc import Iterator
@@ -66,6 +67,22 @@ class Served:
         head = f"POST /v1/models/{model}:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
         connection.sendall(f"{head}Connection: close\r\n\r\n{body}".encode())
         return connection
+
+    def fill_queue(self, model: str, numbers: list[float]) -> list[socket.socket]:
+        """Have a request for each number wait for a thread, so that the queue is full; returns the connections."""
+        waiting = [self.connect(model, x) for x in numbers]
+
+        def full() -> bool:
+            probe = self.ask(model, 200, **{"X-Request-Timeout-Ms": "20"}).result()
+            # The probe itself may have had the place of one of them.
+            for refused in select.select(waiting, [], [], 0)[0]:
+                refused.close()
+                index = waiting.index(refused)
+                waiting[index] = self.connect(model, numbers[index])
+            return bool(probe.status_code == 503)
+
+        wait_until(full, "full queue")
+        return waiting
 
     def samples(self, name: str, **labels: str) -> float:
         """The sum of a metric's samples that have these labels."""
@@ -136,6 +153,7 @@ def test_of_those_that_wait_for_a_busy_model_only_they_are_computed_whose_client
 
 
 def test_a_client_that_half_closes_while_it_waits_is_not_answered(served: Served) -> None:
+    before = len(served.gone())
     first = served.ask("joined", 1)
     wait_until(lambda: served.seen("joined") == [[1]], "call of the model")
     with served.connect("joined", 2) as client:
@@ -144,6 +162,7 @@ def test_a_client_that_half_closes_while_it_waits_is_not_answered(served: Served
     served.open("joined")
 
     assert received == b""
+    wait_until(lambda: len(served.gone()) == before + 1, "line of the client that went")
     assert first.result().status_code == 200
     assert served.seen("joined") == [[1]]
 
@@ -152,11 +171,9 @@ def test_a_request_is_not_begun_whose_client_goes_while_it_waits_for_a_thread(se
     before = len(served.gone())
     running = [served.ask("single", x) for x in range(1, MOST + 1)]
     wait_until(lambda: len(served.seen("single")) == MOST, "call in each thread")
-    clients = [served.connect("single", x) for x in range(101, 101 + QUEUE)]
+    clients = served.fill_queue("single", [*range(101, 101 + QUEUE)])
     for client in clients[1:]:
         client.close()
-    hasty = {"X-Request-Timeout-Ms": "20"}
-    wait_until(lambda: served.ask("single", 200, **hasty).result().status_code == 503, "full queue")
     served.open("joined")
     assert served.ask("joined", 2).result().status_code == 200, "the other model's requests are let in"
     full = time.monotonic()
