@@ -22,9 +22,11 @@ class Scripted:
         self.ceiling = ceiling
         self._samples: Iterator[Sample] = iter(samples)
         self._asked = asked
+        self.points: list[Point] = []
 
     def measure(self, point: Point, seconds: float) -> Sample:
         self._asked.append(self.name)
+        self.points.append(point)
         return next(self._samples)
 
 
@@ -44,11 +46,34 @@ def test_rounds_alternate_and_ratios_are_those_of_single_rounds() -> None:
     assert (of_bare.sample.rate, of_bare.ceiling) == (50, None)
 
 
-def test_a_load_that_the_ceiling_has_not_seen_has_no_ratio() -> None:
+def test_a_share_of_the_top_is_of_the_best_rate_in_the_same_round_and_comes_last() -> None:
     asked: list[str] = []
-    server = Scripted("server", [sample(80)], asked, "bare")
+    server = Scripted("server", [sample(80), sample(100), sample(70), sample(60), sample(40), sample(42)], asked)
+    steps = [(server, Point(8, share=0.7)), (server, Point(1)), (server, Point(8))]
+    ticks: list[int] = []
+    moderate, *_ = measure(steps, 2, 1.0, lambda: ticks.append(1))
 
-    assert measure([(server, Point(8, rate=50.0))], 1, 1.0, lambda: None)[0].ceiling is None
+    assert server.points == [
+        *(Point(1), Point(8), Point(8, rate=70.0, share=0.7)),
+        *(Point(8), Point(1), Point(8, rate=42.0, share=0.7)),
+    ]
+    assert moderate.point == Point(8, share=0.7)
+    assert moderate.sample.rate == 56
+    assert len(ticks) == 6
+
+
+def test_a_load_that_the_ceiling_has_not_seen_has_no_ratio() -> None:
+    server = Scripted("server", [sample(80), sample(56)], [], "bare")
+    _, moderate = measure([(server, Point(8)), (server, Point(8, share=0.7))], 1, 1.0, lambda: None)
+
+    assert moderate.ceiling is None
+
+
+def test_a_server_that_answers_nothing_well_has_no_top_to_take_a_share_of() -> None:
+    server = Scripted("server", [sample(0.0, failures={"HTTP 500": 9})], [])
+    steps = [(server, Point(8)), (server, Point(8, share=0.7))]
+
+    assert [result.point for result in measure(steps, 1, 1.0, lambda: None)] == [Point(8)]
 
 
 def test_the_median_is_of_each_figure_and_failures_are_summed() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def report(**failures: int) -> Report:
     bare = Sample(125.0, 0.008, 0.020, 0.007, Memory(200 * MIB, 400 * MIB), {"decode": 2.0, "predict": 5.0})
     results = [
         Result("eventlet", Point(1), served, 0.8, 1.14),
-        Result("eventlet", Point(8, 70.0), served),
+        Result("eventlet", Point(8, share=0.7), replace(served, offered=70.0)),
         Result("ceiling, 2 x 32", Point(1), bare),
     ]
     return Report(Machine("Some Processor", 2, {"Python": "3.11"}), {"model": "half", "requests": "/v2"}, results)
@@ -36,7 +37,7 @@ def test_the_tables_have_a_row_for_each_result() -> None:
     assert [line.split()[-8:] for line in figures.splitlines()[1:2]] == [
         ["100.0", "10.00", "25.00", "8.00", "300", "500", "0.800", "1.140"]
     ]
-    assert figures.splitlines()[2].split()[:2] == ["eventlet", "70/s"]
+    assert figures.splitlines()[2].split()[:4] == ["eventlet", "70%", "of", "top"]
     assert stages.splitlines()[2].split() == ["eventlet", "1", "2.00", "5.00", "1.50", "10.00"]
     assert "Failed" not in report().as_text()
 
@@ -54,8 +55,8 @@ def test_the_json_has_every_figure() -> None:
 def test_failed_requests_are_told() -> None:
     failed = report(busy=3)
 
-    assert failed.failures == ["eventlet, 1: 3 x busy", "eventlet, 70/s: 3 x busy"]
-    assert failed.as_text().endswith("Failed requests:\neventlet, 1: 3 x busy\neventlet, 70/s: 3 x busy")
+    assert failed.failures == ["eventlet, 1: 3 x busy", "eventlet, 70% of top: 3 x busy"]
+    assert failed.as_text().endswith("Failed requests:\neventlet, 1: 3 x busy\neventlet, 70% of top: 3 x busy")
 
 
 @pytest.mark.parametrize(("name", "begins"), [("plot.png", b"\x89PNG"), ("plot.svg", b"<?xml")])

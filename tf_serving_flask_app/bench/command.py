@@ -142,13 +142,9 @@ def describe(server: RunningServer, model: str) -> dict[str, Any]:
 
 def _measure(plan: Plan, targets: Mapping[str, Target]) -> list[Result]:
     steps = [(target, Point(concurrency)) for target in targets.values() for concurrency in plan.concurrencies]
-    length = plan.rounds * (len(steps) + len(plan.modes))
-    with click.progressbar(length=length, label="Measuring", file=sys.stderr) as bar:
+    steps += [(targets[mode], Point(max(plan.concurrencies), share=MODERATE_LOAD)) for mode in plan.modes]
+    with click.progressbar(length=plan.rounds * len(steps), label="Measuring", file=sys.stderr) as bar:
         results = measure(steps, plan.rounds, plan.seconds, lambda: bar.update(1))
-        tops = {mode: max(result.sample.rate for result in results if result.name == mode) for mode in plan.modes}
-        most = max(plan.concurrencies)
-        moderate = [(targets[mode], Point(most, MODERATE_LOAD * top)) for mode, top in tops.items() if top]
-        results += measure(moderate, plan.rounds, plan.seconds, lambda: bar.update(1))
     order = list(targets)
     return sorted(results, key=lambda result: order.index(result.name))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -25,10 +25,18 @@ MOST_WARMUP_S = 1.0
 
 @dataclass(frozen=True)
 class Point:
-    """How hard to load: so many requests at once; with a rate, so many a second over at most that many connections."""
+    """How hard to load.
+
+    Attributes:
+        concurrency: requests at once.
+        rate: then so many a second, in even steps, over at most that many connections.
+        share: of the best rate that the target had before in the same round; ``take_samples`` makes a rate of it. A
+            machine whose speed changes is so loaded alike in each round.
+    """
 
     concurrency: int
     rate: float | None = None
+    share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,7 @@ class Sample:
         stages_ms: mean milliseconds of each stage that is known.
         failures: what went wrong -> how often.
         client_cpu_s: processor time of a request, of the load generator.
+        offered: requests a second that were sent, where that was given.
     """
 
     rate: float
@@ -53,6 +62,7 @@ class Sample:
     stages_ms: Mapping[str, float] = field(default_factory=dict)
     failures: Mapping[str, int] = field(default_factory=dict)
     client_cpu_s: float = 0.0
+    offered: float | None = None
 
 
 @dataclass(frozen=True)
@@ -135,6 +145,7 @@ class ServerTarget:
             mean_stages_ms(self._server.take_output()),
             answers.failures,
             answers.cpu_s / max(1, answers.sent),
+            point.rate,
         )
 
 
@@ -182,11 +193,16 @@ def _make_sender() -> Callable[[Load], Answers]:
 def measure(
     steps: Sequence[tuple[Target, Point]], rounds: int, seconds: float, on_step: Callable[[], object]
 ) -> list[Result]:
-    """Take samples, and of them the medians and the shares of the ceilings; the arguments are ``take_samples``'s."""
+    """Take samples, and of them the medians and the shares of the ceilings; the arguments are ``take_samples``'s.
+
+    Steps of which there is no sample have no result.
+    """
     samples = take_samples(steps, rounds, seconds, on_step)
     results = []
     for target, point in steps:
         own, ceilings = samples[target.name, point], samples.get((target.ceiling or "", point), [])
+        if not own:
+            continue
         rate, cpu = rate_ratio(own, ceilings), cpu_ratio(own, ceilings)
         results.append(Result(target.name, point, median(own), rate, cpu))
     return results
@@ -195,7 +211,7 @@ def measure(
 def take_samples(
     steps: Sequence[tuple[Target, Point]], rounds: int, seconds: float, on_step: Callable[[], object]
 ) -> dict[tuple[str, Point], list[Sample]]:
-    """Measure everything once a round, every other round in the opposite order.
+    """Measure everything once a round, every other round in the opposite order; shares of a top rate after the rest.
 
     Args:
         steps: what to measure, and under which load.
@@ -204,12 +220,21 @@ def take_samples(
         on_step: called after each.
 
     Returns:
-        The samples of each target's name and load, one a round.
+        The samples of each target's name and load, one a round; none of a share of nothing.
     """
     samples: dict[tuple[str, Point], list[Sample]] = {(target.name, point): [] for target, point in steps}
     for number in range(rounds):
-        for target, point in reversed(steps) if number % 2 else steps:
-            samples[target.name, point].append(target.measure(point, seconds))
+        tops: dict[str, float] = {}
+        order = list(reversed(steps) if number % 2 else steps)
+        for target, point in sorted(order, key=lambda step: step[1].share is not None):
+            top = tops.get(target.name, 0.0)
+            if point.share is None:
+                sample = target.measure(point, seconds)
+                samples[target.name, point].append(sample)
+                tops[target.name] = max(top, sample.rate)
+            elif top:
+                loaded = replace(point, rate=point.share * top)
+                samples[target.name, point].append(target.measure(loaded, seconds))
             on_step()
     return samples
 
@@ -244,6 +269,7 @@ def median(samples: Sequence[Sample]) -> Sample:
         {name: statistics.median(sample.stages_ms.get(name, 0.0) for sample in samples) for name in stages},
         failures,
         statistics.median(sample.client_cpu_s for sample in samples),
+        _median_of_known(sample.offered for sample in samples),
     )
 
 

@@ -44,11 +44,11 @@ def write_plot(report: Report, file: Path) -> None:
         if not results:
             continue
         color = f"C{number}"
-        if all(result.ceiling is None and result.point.rate is None for result in results):
+        if all(result.ceiling is None and result.point.share is None for result in results):
             best = max(result.sample.rate for result in results)
             axes.axvline(best, color=color, linestyle=":", label=name)
             continue
-        closed = [result for result in results if result.point.rate is None]
+        closed = [result for result in results if result.point.share is None]
         rates = [result.sample.rate for result in closed]
         axes.plot(rates, _milliseconds(closed, 50), color=color, marker="o", label=f"{name}, p50")
         axes.plot(rates, _milliseconds(closed, 99), color=color, marker="^", linestyle="--", label=f"{name}, p99")

@@ -60,7 +60,7 @@ class Report:
 
 def load_text(result: Result) -> str:
     """How hard it was loaded, in a word."""
-    return str(result.point.concurrency) if result.point.rate is None else f"{result.point.rate:.0f}/s"
+    return str(result.point.concurrency) if result.point.share is None else f"{result.point.share:.0%} of top"
 
 
 def table(rows: Iterable[Sequence[str]]) -> str:
@@ -111,7 +111,7 @@ def _as_json(result: Result) -> dict[str, Any]:
     return {
         "name": result.name,
         "concurrency": result.point.concurrency,
-        "offered_per_s": result.point.rate,
+        "offered_per_s": sample.offered,
         "requests_per_s": sample.rate,
         "p50_ms": None if sample.p50_s is None else sample.p50_s * 1e3,
         "p99_ms": None if sample.p99_s is None else sample.p99_s * 1e3,
