@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tests.live.server import wait_until
-from tf_serving_flask_app.batching import GONE_SEEN_S, Batcher, batch_sizes, can_batch
+from tf_serving_flask_app.batching import GONE_SEEN_S, Batcher, batch_sizes, can_batch, has_rows_by_themselves
 from tf_serving_flask_app.context import RequestContext
 from tf_serving_flask_app.errors import ClientGone, DeadlineExceeded, InvalidInput
 from tf_serving_flask_app.gunicorn.presence import has_gone
@@ -233,6 +233,77 @@ def test_a_bad_call_in_a_batch_fails_alone(model: Doubling, pool: ThreadPoolExec
     assert [future.result(DEADLINE_S)["y"].tolist() for future in (first, good, better, best)] == [[0], [2], [4], [6]]
     with pytest.raises(InvalidInput, match="negative"):
         bad.result(DEADLINE_S)
+
+
+def test_the_parts_of_a_bad_batch_do_not_wait_for_those_after_them(model: Doubling, pool: ThreadPoolExecutor) -> None:
+    joined = batcher(model)
+    first = hold(pool, joined, model, x(0))
+    bad, good, *others = submit(pool, joined, x(-1), x(1), x(2), x(3))
+    model.permit(5)
+
+    assert good.result(DEADLINE_S)["y"].tolist() == [2]
+    assert not any(future.done() for future in others)
+    model.permit()
+    assert [future.result(DEADLINE_S)["y"].tolist() for future in (first, *others)] == [[0], [4], [6]]
+    assert model.batches == [[0], [-1, 1, 2, 3], [-1, 1], [-1], [1], [2, 3]]
+    with pytest.raises(InvalidInput):
+        bad.result(DEADLINE_S)
+
+
+def test_the_parts_of_a_bad_batch_have_sizes_that_were_warmed_up_or_are_single_calls(
+    model: Doubling, pool: ThreadPoolExecutor
+) -> None:
+    joined = Batcher("doubling", model, batch_sizes(8, few=True))
+    first = hold(pool, joined, model, x(0))
+    bad, *others = submit(pool, joined, x(-1), x(1, 1, 1), x(2, 2), x(3, 3))
+    model.permit()
+    for future in (first, *others):
+        future.result(DEADLINE_S)
+
+    assert model.batches == [[0], [-1, 1, 1, 1, 2, 2, 3, 3], [-1, 1, 1, 1], [-1], [1, 1, 1], [2, 2, 3, 3]]
+    with pytest.raises(InvalidInput):
+        bad.result(DEADLINE_S)
+
+
+def test_a_call_whose_deadline_passes_while_its_bad_batch_is_taken_apart_is_not_computed(
+    model: Doubling, pool: ThreadPoolExecutor
+) -> None:
+    joined = batcher(model)
+    first = hold(pool, joined, model, x(0))
+    (bad,) = submit(pool, joined, x(-1))
+    late = pool.submit(joined.run, x(1), context(seconds=0.2))
+    wait_until(lambda: waiting(joined) == 2, "both in the queue")
+    model.permit(1)
+    first.result(DEADLINE_S)
+    with pytest.raises(DeadlineExceeded):
+        late.result(DEADLINE_S)
+    model.permit()
+    with pytest.raises(InvalidInput):
+        bad.result(DEADLINE_S)
+
+    assert joined.run(x(2), context())["y"].tolist() == [4]
+    assert model.batches == [[0], [-1, 1], [-1], [2]]
+
+
+def test_a_call_without_rows_joins_nobody(pool: ThreadPoolExecutor) -> None:
+    gate, entered, seen = threading.Event(), threading.Semaphore(0), []
+
+    def run(inputs: Tensors) -> Tensors:
+        seen.append(len(inputs["x"]))
+        entered.release()
+        assert gate.wait(DEADLINE_S)
+        return inputs
+
+    for queue in (Batcher("numbers", run, [1]), batcher(run)):
+        gate.clear()
+        futures = [pool.submit(queue.run, x(1), context())]
+        assert entered.acquire(timeout=DEADLINE_S)
+        futures += submit(pool, queue, x(2), x(), x())
+        gate.set()
+        for future in futures:
+            future.result(DEADLINE_S)
+
+    assert seen == [1, 1, 0, 0] * 2
 
 
 def test_a_call_whose_deadline_passes_in_the_queue_leaves_it(model: Doubling, pool: ThreadPoolExecutor) -> None:
@@ -481,6 +552,19 @@ def test_a_window_ends_when_the_batch_has_as_many_rows_as_it_may(model: Doubling
     assert [len(batch) for batch in model.batches] == [4]
 
 
+def test_a_call_that_has_waited_for_the_model_as_long_as_the_window_is_waits_no_longer(
+    model: Doubling, pool: ThreadPoolExecutor
+) -> None:
+    joined = batcher(model, max_batch_size=2, max_wait_ms=10_000.0)
+    running = [hold(pool, joined, model, x(1, 1))]
+    running += submit(pool, joined, x(2), x(3, dtype="float64"))
+    for call in joined._waiting:
+        call.arrived -= 10**10
+    model.permit()
+
+    assert [future.result(DEADLINE_S / 2)["y"].tolist() for future in running] == [[2, 2], [4], [6]]
+
+
 def test_as_many_calls_run_side_by_side_as_are_allowed(model: Doubling, pool: ThreadPoolExecutor) -> None:
     joined = batcher(model, calls_at_once=2)
     running = [hold(pool, joined, model, x(1)), hold(pool, joined, model, x(2))]
@@ -542,6 +626,29 @@ def test_calls_join_where_the_first_dimension_of_every_tensor_is_free(takes: Any
     )
 
     assert can_batch(signature) is joins
+
+
+@pytest.mark.parametrize(
+    ("takes", "gives", "alike"),
+    [
+        ((None, 3), (None, 2), True),
+        ((None,), (None,), True),
+        ((None,), (None, None), False),
+        ((None, 3), (None, 2, None), False),
+        ((None, None), (None, None), True),
+        ((None, 3), None, False),
+    ],
+)
+def test_a_free_length_in_an_answer_comes_from_values_where_none_in_the_inputs_is_free(
+    takes: Any, gives: Any, alike: bool
+) -> None:
+    signature = Signature(
+        "serving_default",
+        {"x": TensorInfo("x", np.dtype("float32"), takes)},
+        {"y": TensorInfo("y", np.dtype("float32"), gives)},
+    )
+
+    assert has_rows_by_themselves(signature) is alike
 
 
 def test_a_signature_without_inputs_changes_state_and_is_called_once_a_call() -> None:

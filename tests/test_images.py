@@ -356,6 +356,24 @@ def test_damaged_files_give_a_picture_or_invalid_image_and_nothing_else(name: st
 # Modes
 
 
+def progressive_jpeg(side: int, scans: int) -> bytes:
+    """A grey JPEG of one colour that repeats a scan which changes nothing."""
+    written = io.BytesIO()
+    Image.new("L", (side, side), 128).save(written, "JPEG", progressive=True)
+    head, *found = written.getvalue().removesuffix(b"\xff\xd9").split(b"\xff\xda")
+    shortest = min(found[1:], key=len)  # the first has the mean of each block
+    return b"\xff\xda".join([head, *found, *[shortest] * scans]) + b"\xff\xd9"
+
+
+def test_a_progressive_jpeg_of_many_scans_is_decoded() -> None:
+    assert decoded(progressive_jpeg(64, 300)).size == (64, 64)
+
+
+def test_a_progressive_jpeg_whose_scans_would_take_seconds_is_refused_at_once() -> None:
+    with pytest.raises(InvalidImage, match=r"of 49000000 pixels has 1\d\d scans, which is too many; save it anew"):
+        decoded(progressive_jpeg(7000, 100))
+
+
 def run_length_bmp(width: int, height: int, runs: bytes, bits: int = 8) -> bytes:
     palette = bytes(range(256)) * 4
     start = 14 + 40 + len(palette)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -215,6 +216,26 @@ def test_a_loaded_model_decides_whether_its_calls_are_joined_unless_the_spec_ask
     make_model: MakeModel,
 ) -> None:
     models = [make_model(Counter), make_model(Counter, batching={"max_batch_size": 4})]
+
+    assert [model.joined_rows(model.signature()) for model in models] == [1, 4]
+
+
+class Words(HalfPlusTwo):
+    """Says that an answer's length depends on values, as that of a text's words does."""
+
+    joins_calls = True
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec)
+        (signature,) = self.signatures.values()
+        y = replace(signature.outputs["y"], shape=(None, None))
+        self.signatures = {signature.name: replace(signature, outputs={"y": y})}
+
+
+def test_calls_whose_answers_would_take_each_others_length_are_joined_only_where_the_spec_asks_for_it(
+    make_model: MakeModel,
+) -> None:
+    models = [make_model(Words), make_model(Words, batching={"max_batch_size": 4})]
 
     assert [model.joined_rows(model.signature()) for model in models] == [1, 4]
 

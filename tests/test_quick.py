@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tf_serving_flask_app.context import RequestContext
-from tf_serving_flask_app.gunicorn.quick import QUICK_S, REMEMBERED, QuickRequests
+from tf_serving_flask_app.gunicorn.quick import FAR_TOO_LONG_S, QUICK_S, REMEMBERED, SHUT_OUT_S, QuickRequests
 
 Work = Callable[[], list[bytes]]
 
@@ -79,6 +79,18 @@ def test_one_that_keeps_the_processor_busy_goes_to_a_thread_always() -> None:
     hub = knows(seconds=2 * QUICK_S)
 
     assert not hub.send(seconds=2 * QUICK_S)
+
+
+def test_a_sort_of_which_one_kept_all_others_waiting_for_far_too_long_goes_to_threads_for_a_while() -> None:
+    hub = knows()
+    assert hub.send(seconds=1.5 * FAR_TOO_LONG_S)
+    for _ in range(50):  # the average is low again long before
+        assert not hub.send()
+        hub.finish()
+    (shut,) = hub.requests._shut_until
+    hub.requests._shut_until[shut] -= SHUT_OUT_S
+
+    assert hub.send()
 
 
 def test_one_whose_call_another_thread_made_along_with_its_own_costs_as_much_as_that() -> None:

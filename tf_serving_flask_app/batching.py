@@ -38,6 +38,18 @@ def can_batch(signature: Signature) -> bool:
     )
 
 
+def has_rows_by_themselves(signature: Signature) -> bool:
+    """Tell whether a row's answer can be taken to have the same shape in every batch.
+
+    Where the inputs note each dimension but the first, and an output has another that is free, it is the values that
+    decide how long that is: the longest row of a batch decides for all.
+    """
+    fixed = all(info.shape is not None and None not in info.shape[1:] for info in signature.inputs.values())
+    return not fixed or all(
+        info.shape is not None and None not in info.shape[1:] for info in signature.outputs.values()
+    )
+
+
 def batch_sizes(max_batch_size: int, *, few: bool = False) -> list[int]:
     """The sizes that joined calls have: 1 to 8, then 10, 12, 14, 16, 20, 24... up to the largest.
 
@@ -107,7 +119,7 @@ class Batcher:
         if alone:
             return self._run_alone(inputs, context, arrived)
         due = min(time.monotonic() + CLIENT_LOOK_S, context.deadline)
-        call = Call(inputs, *self._rows_and_kind(inputs), context, due)
+        call = Call(inputs, *self._rows_and_kind(inputs), context, due, arrived)
         with self._lock:
             if self._free:
                 self._free -= 1
@@ -185,13 +197,14 @@ class Batcher:
                 call.tell()
 
     def _await_company(self, leader: Call) -> None:
-        """Wait for a full batch as long as the spec says, but not beyond the leader's deadline."""
-        left = max(0.0, leader.context.deadline - time.monotonic())
+        """Wait for a full batch until the leader has waited as long as the spec says, but not beyond its deadline."""
+        waited_s = (time.perf_counter_ns() - leader.arrived) / 1e9
+        left = min(self._window_s - waited_s, leader.context.deadline - time.monotonic())
 
         def full() -> bool:
             return sum(call.rows for call in self._company(leader)) >= self.max_rows
 
-        self._arrival.wait_for(full, min(self._window_s, left))
+        self._arrival.wait_for(full, max(0.0, left))
 
     def _dismiss_if_unwanted(self, call: Call) -> None:
         """Take a call whose answer nobody waits for out of the queue."""
@@ -214,19 +227,43 @@ class Batcher:
         return batch
 
     def _answer(self, batch: Sequence[Call]) -> None:
-        """Call the model; where a batch fails, each of its calls goes alone, so that only those fail that must."""
+        """Call the model; where a batch fails, its parts go by themselves, so that only those calls fail that must."""
         began = time.perf_counter_ns()
         try:
             outputs = self._joined(batch)
         except Exception as error:  # noqa: BLE001  # raised again where the call was made
             if len(batch) > 1:
-                for call in batch:
-                    self._answer([call])
+                for part in self._parts(batch):
+                    self._answer_late(part)
                 return
             outputs, batch[0].error = [{}], error
         took = time.perf_counter_ns() - began
         for call, output in zip(batch, outputs, strict=True):
             call.outputs, call.began, call.took, call.joined = output, began, took, len(batch)
+
+    def _parts(self, batch: Sequence[Call]) -> Sequence[Sequence[Call]]:
+        """The halves of a batch, if they have sizes in use, else each call; calls that are not joined are parts too."""
+        middle = len(batch) // 2
+        halves = batch[:middle], batch[middle:]
+        joins = self.max_rows > 1 and all(sum(call.rows for call in half) in self.sizes for half in halves)
+        return halves if joins else [[call] for call in batch]
+
+    def _answer_late(self, part: Sequence[Call]) -> None:
+        """Answer a part of a batch that failed, as far as it is still waited for; none waits for the parts after it."""
+        wanted = []
+        for call in part:
+            try:
+                call.check_wanted()
+            except ServingError as error:
+                call.error = error
+            else:
+                wanted.append(call)
+        if wanted:
+            self._answer(wanted)
+        with self._lock:
+            for call in part:
+                call.over = True
+                call.tell()
 
     def _joined(self, batch: Sequence[Call]) -> list[Tensors]:
         """Call the model once, for the inputs of all; returns the outputs of each."""
@@ -252,6 +289,6 @@ class Batcher:
         """The first dimension of a call's inputs, and what must be equal in others for them to join."""
         first, *others = {array.shape[:1] for array in inputs.values()} or {()}
         fits = all(array.ndim == self._ranks.get(name, array.ndim) for name, array in inputs.items())
-        if others or not first or not fits:
+        if others or not first or not first[0] or not fits:
             return 1, object()  # joins nobody
         return first[0], tuple((name, array.dtype, array.shape[1:]) for name, array in inputs.items())

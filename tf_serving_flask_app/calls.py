@@ -21,12 +21,13 @@ class Call:
         kind: what calls that can be joined have in common: dtypes and the other dimensions.
         context: the request's.
         due: when to look whether its answer is still wanted, on the clock of ``time.monotonic()``, in seconds.
+        arrived: when it came, on the clock of ``time.perf_counter_ns()``.
         news: of the batcher's lock; only a call that has to wait has it.
         leads: it is this call's turn to run a batch, itself in it.
         over: there is an answer, or an error.
         outputs: its share of the answer.
         error: why there is none.
-        began: when the model was called, on the clock of ``time.perf_counter_ns()``.
+        began: when the model was called, on the same clock.
         took: how long that lasted, in nanoseconds.
         joined: how many calls were answered by it.
     """
@@ -36,6 +37,7 @@ class Call:
     kind: object
     context: RequestContext
     due: float
+    arrived: int
     news: Condition | None = None
     leads: bool = False
     over: bool = False

@@ -58,6 +58,9 @@ _QUARTER_TURNS = (
 
 _MAX_RUN_LENGTH = 2_100_000  # 1920x1080 in the longest encoding; half a second of Pillow's time
 
+_MAX_SCANNED = 5_000_000_000  # pixels times scans; half a second of libjpeg's time, and a hundred scans of 50 MP
+_START_OF_SCAN = b"\xff\xda"  # marker of ITU-T T.81, B.1.1.3; what is compressed has no such bytes
+
 # How many times as large as the frame a picture stays at least when it is reduced before it is resized: while a JPEG is
 # decoded, and by Pillow's ``reducing_gap``.
 _DRAFT_GAP, _REDUCING_GAP = 1.25, 6.0
@@ -204,6 +207,8 @@ def _open(name: str, data: bytes, max_pixels: int) -> Image.Image:
     _check_size(*image.size, max_pixels)
     if isinstance(image, BmpImageFile) and image.tile[0].codec_name == "bmp_rle":
         _check_run_length(len(data), image.width * image.height)
+    if isinstance(image, JpegImageFile) and "progressive" in image.info:
+        _check_scans(data.count(_START_OF_SCAN), image.width * image.height)
     if isinstance(image, TiffImageFile):
         # A whole tile is decoded at once, however small the picture in it.
         _check_size(image.tag_v2.get(TILEWIDTH, 0), image.tag_v2.get(TILELENGTH, 0), max_pixels)
@@ -223,6 +228,12 @@ def _check_run_length(size: int, pixels: int) -> None:
             f"The BMP picture is run-length encoded and has more than {_MAX_RUN_LENGTH} pixels or bytes; send it"
             " uncompressed or as a PNG."
         )
+
+
+def _check_scans(scans: int, pixels: int) -> None:
+    # Each scan goes over the whole picture, and one that changes nothing takes but a few bytes.
+    if scans * pixels > _MAX_SCANNED:
+        raise InvalidImage(f"The JPEG picture of {pixels} pixels has {scans} scans, which is too many; save it anew.")
 
 
 def _draft(image: JpegImageFile, frame: Size, how: Resize, color: Color) -> tuple[float, float] | None:

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from tf_serving_flask_app.backends.base import Backend
-from tf_serving_flask_app.batching import Batcher, batch_sizes, can_batch
+from tf_serving_flask_app.batching import Batcher, batch_sizes, can_batch, has_rows_by_themselves
 from tf_serving_flask_app.context import RequestContext, warm_context
 from tf_serving_flask_app.errors import ConfigurationError, NotFound, ServingError, SignatureNotFound
 from tf_serving_flask_app.spec import DEFAULT_SIGNATURE, ModelSpec
@@ -41,6 +41,8 @@ class Model:
     def _batcher(self, signature: Signature, batching: BatchingSpec) -> Batcher | None:
         """Join the calls of a signature, where the spec and its shapes allow it."""
         if batching.max_batch_size == 1 or not can_batch(signature):
+            return None
+        if self.spec.batching is None and not has_rows_by_themselves(signature):
             return None
         sizes = batch_sizes(batching.max_batch_size, few=self.spec.session.xla)
         ranks = {name: len(info.shape or ()) for name, info in signature.inputs.items()}

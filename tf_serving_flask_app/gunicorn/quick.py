@@ -27,6 +27,11 @@ QUICK_S = 0.002
 WEIGHT = 1 / 8
 """Of the latest request in that average."""
 
+FAR_TOO_LONG_S = 10 * QUICK_S
+"""What a request that was taken for quick must not take: its sort keeps to other threads then for ``SHUT_OUT_S``."""
+
+SHUT_OUT_S = 60.0
+
 REMEMBERED = 1024
 """Sorts of requests; when there are more, all are learned anew."""
 
@@ -49,6 +54,7 @@ class QuickRequests:
     def __init__(self, hand_over: Run) -> None:
         self._hand_over = hand_over
         self._mean_s: dict[Sort, float] = {}
+        self._shut_until: dict[Sort, float] = {}
         self._lock = threading.Lock()
         self._longer = 0  # requests that are not quick, and are worked on
 
@@ -56,12 +62,15 @@ class QuickRequests:
         """Run a request; see ``Run``."""
         sort = Sort(kind_of(environ), int(environ.get("CONTENT_LENGTH") or 0).bit_length())
 
-        def measured() -> list[bytes]:
+        def measured(*, here: bool = False) -> list[bytes]:
             began = time.thread_time()
             try:
                 return work()
             finally:
-                self._learn(sort, time.thread_time() - began, environ)
+                took = time.thread_time() - began
+                self._learn(sort, took, environ)
+                if here and took > FAR_TOO_LONG_S:
+                    self._shut_until[sort] = time.monotonic() + SHUT_OUT_S
 
         def longer() -> list[bytes]:
             try:
@@ -69,10 +78,17 @@ class QuickRequests:
             finally:
                 self._count(-1)
 
-        if self._mean_s.get(sort, math.inf) <= QUICK_S:
-            return self._hand_over(measured, environ) if self._longer else measured()
+        if self._mean_s.get(sort, math.inf) <= QUICK_S and not self._is_shut_out(sort):
+            return self._hand_over(measured, environ) if self._longer else measured(here=True)
         self._count(1)
         return self._hand_over(longer, environ)
+
+    def _is_shut_out(self, sort: Sort) -> bool:
+        until = self._shut_until.get(sort)
+        if until is not None and until <= time.monotonic():
+            del self._shut_until[sort]
+            return False
+        return until is not None
 
     def _learn(self, sort: Sort, seconds: float, environ: WSGIEnvironment) -> None:
         """Take a request's cost into account: seconds of the processor, in the thread that answered it."""
@@ -82,6 +98,7 @@ class QuickRequests:
             return
         if len(self._mean_s) >= REMEMBERED:
             self._mean_s.clear()
+            self._shut_until.clear()
         # Others may have made its call of the model.
         seconds = max(seconds, context.stages.get("predict", 0) / 1e9)
         mean_s = self._mean_s.get(sort, seconds)
