@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tests.live.server import wait_until
-from tf_serving_flask_app.batching import GONE_SEEN_S, Batcher, batch_sizes, can_batch, has_rows_by_themselves
+from tf_serving_flask_app.batching import GONE_SEEN_S, Batcher, Line, batch_sizes, can_batch, has_rows_by_themselves
 from tf_serving_flask_app.context import RequestContext
 from tf_serving_flask_app.errors import ClientGone, DeadlineExceeded, InvalidInput
 from tf_serving_flask_app.gunicorn.presence import has_gone
@@ -57,7 +57,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def batcher(model: Any, calls_at_once: int = 1, max_batch_size: int = 8, max_wait_ms: float = 0.0) -> Batcher:
-    return Batcher("doubling", model, batch_sizes(max_batch_size), max_wait_ms, calls_at_once)
+    return Batcher("doubling", model, batch_sizes(max_batch_size), max_wait_ms, Line(calls_at_once))
 
 
 def context(seconds: float = math.inf) -> RequestContext:
@@ -69,7 +69,7 @@ def x(*values: float, dtype: str = "float32") -> dict[str, Array]:
 
 
 def waiting(joined: Batcher) -> int:
-    return len(joined._waiting)
+    return len(joined._line.waiting)
 
 
 def submit(pool: ThreadPoolExecutor, joined: Batcher, *calls: Tensors) -> list[Future[Tensors]]:
@@ -361,7 +361,7 @@ def test_a_window_is_no_longer_than_the_leaders_deadline(model: Doubling, pool: 
         joined.run(x(1), context(seconds=0.01))
 
     assert model.batches == []
-    assert joined._free == 1
+    assert joined._line.free == 1
 
 
 class Client:
@@ -401,7 +401,7 @@ def hang_up(joined: Batcher, clients: list[Client]) -> None:
     """Have clients leave, and let all calls wait until it is time to look whether theirs have."""
     for client in clients:
         client.leave()
-    wait_until(lambda: all(call.due < time.monotonic() for call in list(joined._waiting)), "time to look")
+    wait_until(lambda: all(call.due < time.monotonic() for call in list(joined._line.waiting)), "time to look")
 
 
 def test_calls_whose_clients_have_gone_are_not_computed_and_end_with_the_call_before_them(
@@ -558,7 +558,7 @@ def test_a_call_that_has_waited_for_the_model_as_long_as_the_window_is_waits_no_
     joined = batcher(model, max_batch_size=2, max_wait_ms=10_000.0)
     running = [hold(pool, joined, model, x(1, 1))]
     running += submit(pool, joined, x(2), x(3, dtype="float64"))
-    for call in joined._waiting:
+    for call in joined._line.waiting:
         call.arrived -= 10**10
     model.permit()
 
@@ -573,6 +573,22 @@ def test_as_many_calls_run_side_by_side_as_are_allowed(model: Doubling, pool: Th
 
     assert [future.result(DEADLINE_S)["y"].tolist() for future in (*running, *others)] == [[2], [4], [6], [8]]
     assert sorted(model.batches[:2]) == [[1], [2]]
+
+
+def test_signatures_that_run_one_after_the_other_wait_in_one_line_and_are_not_joined(
+    model: Doubling, pool: ThreadPoolExecutor
+) -> None:
+    line = Line()
+    one, other = (Batcher("doubling", model, batch_sizes(8), line=line) for _ in range(2))
+    first = hold(pool, one, model, x(0))
+    futures = [*submit(pool, other, x(1)), *submit(pool, one, x(2)), *submit(pool, other, x(3))]
+    with pytest.raises(DeadlineExceeded, match="waited for the model"):
+        other.run(x(9), context(0.05))
+    assert not first.done()
+    model.permit()
+
+    assert [future.result(DEADLINE_S)["y"].tolist() for future in (first, *futures)] == [[0], [2], [4], [6]]
+    assert model.batches == [[0], [1, 3], [2]]
 
 
 def test_queue_and_model_are_timed_apart(model: Doubling, pool: ThreadPoolExecutor) -> None:

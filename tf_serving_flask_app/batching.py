@@ -64,6 +64,23 @@ def batch_sizes(max_batch_size: int, *, few: bool = False) -> list[int]:
     return [size for size in range(1, max_batch_size + 1) if size % (1 << max(0, size.bit_length() - digits)) == 0]
 
 
+class Line:
+    """The calls that wait for a model, in the order of their arrival; of all signatures that run one after the other.
+
+    Attributes:
+        lock: to be held for all that follows.
+        arrival: of the lock; notified when a call comes to wait.
+        free: how many calls of the model may begin before others have to wait.
+        waiting: the calls.
+    """
+
+    def __init__(self, calls_at_once: int = 1) -> None:
+        self.lock = Lock()
+        self.arrival = Condition(self.lock)
+        self.free = calls_at_once
+        self.waiting: list[Call] = []
+
+
 class Batcher:
     """The way into one signature of a model, for many threads at once.
 
@@ -78,7 +95,7 @@ class Batcher:
         run: Callable[[Tensors], Tensors],
         sizes: Sequence[int],
         max_wait_ms: float = 0.0,
-        calls_at_once: int = 1,
+        line: Line | None = None,
         ranks: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         """Prepare; nothing is started.
@@ -88,7 +105,7 @@ class Batcher:
             run: calls the model; the tensors' first dimension is the batch.
             sizes: rows that joined calls may have, see ``batch_sizes``.
             max_wait_ms: how long to wait for company.
-            calls_at_once: how many calls of the model run side by side before others have to wait.
+            line: where its calls wait; None: in one of their own.
             ranks: of the inputs whose first dimension is the batch; a call that has another is not joined.
         """
         self.sizes = sizes
@@ -97,10 +114,8 @@ class Batcher:
         self.max_rows = max(sizes)
         self._ranks = ranks
         self._window_s = max_wait_ms / 1000
-        self._free = calls_at_once
-        self._lock = Lock()
-        self._arrival = Condition(self._lock)
-        self._waiting: list[Call] = []
+        self._line = line or Line()
+        self._lock = self._line.lock
 
     def run(self, inputs: Tensors, context: RequestContext) -> Tensors:
         """Answer one call, joined with others where some wait.
@@ -113,21 +128,21 @@ class Batcher:
         context.check_deadline("before predict")
         arrived = time.perf_counter_ns()
         with self._lock:
-            alone = self._free > 0 and not self._window_s
+            alone = self._line.free > 0 and not self._window_s
             if alone:
-                self._free -= 1
+                self._line.free -= 1
         if alone:
             return self._run_alone(inputs, context, arrived)
         due = min(time.monotonic() + CLIENT_LOOK_S, context.deadline)
         call = Call(inputs, *self._rows_and_kind(inputs), context, due, arrived)
         with self._lock:
-            if self._free:
-                self._free -= 1
+            if self._line.free:
+                self._line.free -= 1
                 call.leads = True
             else:
                 call.news = Condition(self._lock)
-                self._waiting.append(call)
-                self._arrival.notify_all()
+                self._line.waiting.append(call)
+                self._line.arrival.notify_all()
                 self._wait(call, call.news)
         if call.leads:
             self._lead(call)
@@ -160,7 +175,7 @@ class Batcher:
             left = max(0.0, call.context.deadline - time.monotonic())
             if news.wait(min(left, GONE_SEEN_S)):
                 continue
-            if call in self._waiting:
+            if call in self._line.waiting:
                 self._dismiss_if_unwanted(call)
             elif not call.leads and not call.over:  # others run its batch
                 call.context.check_deadline("while the request waited for the model")
@@ -175,10 +190,10 @@ class Batcher:
                 now = time.monotonic()
                 if leader.due <= now:
                     leader.check_wanted()
-                for call in [call for call in self._waiting if call.due <= now]:
+                for call in [call for call in self._line.waiting if call.due <= now]:
                     self._dismiss_if_unwanted(call)
                 batch = self._company(leader)
-                self._waiting = [call for call in self._waiting if call not in batch]
+                self._line.waiting = [call for call in self._line.waiting if call not in batch]
             self._answer(batch)
         finally:
             self._give_turn_on(batch)
@@ -186,12 +201,12 @@ class Batcher:
     def _give_turn_on(self, answered: Sequence[Call] = ()) -> None:
         """Let who has waited longest lead, and tell those that were answered."""
         with self._lock:
-            if self._waiting:
-                successor = self._waiting.pop(0)
+            if self._line.waiting:
+                successor = self._line.waiting.pop(0)
                 successor.leads = True
                 successor.tell()
             else:
-                self._free += 1
+                self._line.free += 1
             for call in answered:
                 call.over = True
                 call.tell()
@@ -204,21 +219,21 @@ class Batcher:
         def full() -> bool:
             return sum(call.rows for call in self._company(leader)) >= self.max_rows
 
-        self._arrival.wait_for(full, max(0.0, left))
+        self._line.arrival.wait_for(full, max(0.0, left))
 
     def _dismiss_if_unwanted(self, call: Call) -> None:
         """Take a call whose answer nobody waits for out of the queue."""
         try:
             call.check_wanted()
         except ServingError as error:
-            self._waiting.remove(call)
+            self._line.waiting.remove(call)
             call.error, call.over = error, True
             call.tell()
 
     def _company(self, leader: Call) -> list[Call]:
         """Who of those that wait can go with a call, itself first: as many as make a batch of a size in use."""
         batch, rows = [leader], leader.rows
-        for call in self._waiting:
+        for call in self._line.waiting:
             if call.kind == leader.kind and rows + call.rows <= self.max_rows:
                 batch.append(call)
                 rows += call.rows
@@ -291,4 +306,4 @@ class Batcher:
         fits = all(array.ndim == self._ranks.get(name, array.ndim) for name, array in inputs.items())
         if others or not first or not first[0] or not fits:
             return 1, object()  # joins nobody
-        return first[0], tuple((name, array.dtype, array.shape[1:]) for name, array in inputs.items())
+        return first[0], (self, *((name, array.dtype, array.shape[1:]) for name, array in inputs.items()))

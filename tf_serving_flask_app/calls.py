@@ -18,7 +18,7 @@ class Call:
     Attributes:
         inputs: the tensors.
         rows: their first dimension.
-        kind: what calls that can be joined have in common: dtypes and the other dimensions.
+        kind: what calls that can be joined have in common: the signature, dtypes and the other dimensions.
         context: the request's.
         due: when to look whether its answer is still wanted, on the clock of ``time.monotonic()``, in seconds.
         arrived: when it came, on the clock of ``time.perf_counter_ns()``.

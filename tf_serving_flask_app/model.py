@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from tf_serving_flask_app.backends.base import Backend
-from tf_serving_flask_app.batching import Batcher, batch_sizes, can_batch, has_rows_by_themselves
+from tf_serving_flask_app.batching import Batcher, Line, batch_sizes, can_batch, has_rows_by_themselves
 from tf_serving_flask_app.context import RequestContext, warm_context
 from tf_serving_flask_app.errors import ConfigurationError, NotFound, ServingError, SignatureNotFound
 from tf_serving_flask_app.spec import DEFAULT_SIGNATURE, ModelSpec
@@ -29,6 +29,8 @@ class Model:
         self.name = spec.name
         self.version = str(backend.version)
         self._backend = backend
+        # What computes only does one call at a time, whichever its signature.
+        self._line = Line() if backend.computes_only else None
         batching = spec.batching or BatchingSpec(max_batch_size=8 if backend.joins_calls else 1)
         self._batchers = {
             signature.name: batcher
@@ -46,13 +48,14 @@ class Model:
             return None
         sizes = batch_sizes(batching.max_batch_size, few=self.spec.session.xla)
         ranks = {name: len(info.shape or ()) for name, info in signature.inputs.items()}
-        return Batcher(self.name, partial(self._backend.run, signature.name), sizes, batching.max_wait_ms, ranks=ranks)
+        run = partial(self._backend.run, signature.name)
+        return Batcher(self.name, run, sizes, batching.max_wait_ms, self._line, ranks)
 
     def _queue(self, signature: Signature) -> Batcher | None:
         """Let calls that are not joined wait in order and in time, where more than one at once only share a core."""
-        if not self._backend.computes_only:
+        if self._line is None:
             return None
-        return Batcher(self.name, partial(self._backend.run, signature.name), [1])
+        return Batcher(self.name, partial(self._backend.run, signature.name), [1], line=self._line)
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
