@@ -232,6 +232,8 @@ def test_a_setting_that_does_not_parse_is_named(run: Run) -> None:
         (["inspect", "gone.pb"], "gone.pb: there is no such file or folder"),
         (["inspect", "models.spec"], "not a model that can be served"),
         (["settings", "--verbose"], "No such option"),
+        (["bench", "--seconds", "nan"], "nan is not a finite number"),
+        (["tune", "models.spec", "--budget", "inf"], "inf is not a finite number"),
     ],
 )
 def test_bad_usage_ends_with_the_reason_and_2(run: Run, spec: Path, arguments: list[str], fault: str) -> None:

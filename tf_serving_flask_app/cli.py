@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -26,6 +27,17 @@ DEMO_SPEC = Path(__file__).resolve().parent.parent / "specs" / "demo.spec"
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 Params = ParamSpec("Params")
+
+
+class Number(click.FloatRange):
+    """A finite number in a range; click takes ``nan`` for one in every range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read it."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
 
 
 def _one_line_errors(exit_code: int) -> Callable[[Callable[Params, None]], Callable[Params, None]]:
@@ -204,7 +216,7 @@ def evaluate(name: str, out: Path | None) -> None:
 @click.option("-c", "--concurrency", multiple=True, type=click.IntRange(1, 4096), default=[1, 8, 32], show_default=True)
 @click.option("--workers", type=click.IntRange(1, 1024), help="Processes. Default: WEB_CONCURRENCY, else usable cores.")
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
-@click.option("--seconds", type=click.FloatRange(0.05), default=3, show_default=True, help="Of each measurement.")
+@click.option("--seconds", type=Number(0.05), default=3, show_default=True, help="Of each measurement.")
 @click.option("--picture", "pictures", multiple=True, type=FILE, help="To send; may be repeated. Default: drawn ones.")
 @click.option("--protocol", type=click.Choice(["auto", "image", "v1", "v2"]), default="auto", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -220,7 +232,8 @@ def bench(as_json: bool, plot: Path | None, concurrency: tuple[int, ...], worker
     workers = workers or Settings.from_environ(os.environ).web_concurrency
     if "all" in plan["modes"]:
         plan["modes"] = list(MODES)
-    report = run_plan(Plan(concurrencies=concurrency, workers=workers, **plan), os.environ)
+    plan["modes"] = list(dict.fromkeys(plan["modes"]))
+    report = run_plan(Plan(concurrencies=list(dict.fromkeys(concurrency)), workers=workers, **plan), os.environ)
     click.echo(json.dumps(report.as_json(), indent=2) if as_json else report.as_text())
     if plot is not None:
         write_plot(report, plot)
@@ -232,9 +245,9 @@ def bench(as_json: bool, plot: Path | None, concurrency: tuple[int, ...], worker
 @click.argument("spec", type=click.Path(path_type=Path))
 @click.option("-a", "--assets", type=click.Path(path_type=Path), help="Folder for the spec's relative paths.")
 @click.option("-m", "--model", help="Which of the spec's models. Default: the first.")
-@click.option("--budget", type=click.FloatRange(10), default=300, show_default=True, help="Seconds it may take.")
+@click.option("--budget", type=Number(10), default=300, show_default=True, help="Seconds it may take.")
 @click.option("-c", "--concurrency", type=click.IntRange(1, 4096), default=8, show_default=True)
-@click.option("--min-agreement", type=click.FloatRange(0, 1), default=0.99, show_default=True, help="With float32.")
+@click.option("--min-agreement", type=Number(0, 1), default=0.99, show_default=True, help="With float32.")
 @click.option("--picture", "pictures", multiple=True, type=FILE, help="To send; may be repeated. Default: drawn ones.")
 @click.option("--state", type=click.Path(path_type=Path, dir_okay=False), help="Where results are kept.")
 @click.option("--fresh", is_flag=True, help="Forget the results of earlier runs.")

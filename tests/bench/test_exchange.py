@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import select
+import threading
 
 import pytest
 
 from tests.bench.tiny_server import LAST, OK, REQUEST, tiny_server
-from tf_serving_flask_app.bench.exchange import Address, BrokenConnection, Exchange
+from tf_serving_flask_app.bench.exchange import CROSSED_S, Address, BrokenConnection, Exchange
 
 
 def ask(exchange: Exchange, request: bytes = REQUEST) -> int:
@@ -47,6 +48,17 @@ def test_a_connection_that_the_answer_closes_is_opened_anew() -> None:
 def test_an_idle_connection_that_was_closed_costs_no_request() -> None:
     with tiny_server(lambda connection, number: OK if connection or not number else None) as server:
         assert statuses(server.address, 2) == ([200, 200], 2)
+
+
+def test_a_request_that_the_server_had_for_a_while_and_dropped_is_broken() -> None:
+    def answer(connection: int, number: int) -> bytes | None:
+        if not number:
+            return OK
+        threading.Event().wait(3 * CROSSED_S)
+        return None
+
+    with tiny_server(answer) as server, pytest.raises(BrokenConnection, match="closed by the server"):
+        statuses(server.address, 2)
 
 
 def test_a_new_connection_that_is_closed_unanswered_is_broken() -> None:

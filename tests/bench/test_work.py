@@ -32,6 +32,14 @@ def statuses(client: FlaskClient, work: Work) -> list[int]:
     return found
 
 
+def test_a_file_that_is_no_picture_is_named(make_specs: MakeSpecs, tmp_path: Path) -> None:
+    (model,) = make_specs(COLORS)
+    file = tmp_path / "notes.txt"
+    file.write_text("no picture")
+    with pytest.raises(ConfigurationError, match=r"notes\.txt is no picture .*; give another --picture"):
+        picture_work(model, [file])
+
+
 def test_drawn_pictures_are_large_and_differ() -> None:
     pictures = draw_pictures()
 

@@ -19,7 +19,7 @@ from tests.benchmarks.bare_loop import parse
 from tests.benchmarks.peers.running import WORKERS, free_port, start_ours
 from tests.benchmarks.peers.works import prepare
 from tests.clients.environment import ROOT
-from tf_serving_flask_app.bench.command import MODERATE_LOAD
+from tf_serving_flask_app.bench.command import MODERATE_LOAD, ended_like_ctrl_c
 from tf_serving_flask_app.bench.machine import this_machine
 from tf_serving_flask_app.bench.measure import Point, ServerTarget, start_client, take_samples
 from tf_serving_flask_app.bench.report import table
@@ -27,15 +27,18 @@ from tf_serving_flask_app.bench.server import RunningServer
 
 TOP = Point(8)
 MODERATE = Point(8, share=MODERATE_LOAD)
-CALIBRATION = 100_000
-"""Documents to parse in order to see how long that takes."""
+CALIBRATION, CALIBRATIONS = 10_000, 31
+"""Documents to parse in order to see how long that takes, and how often."""
 
 
 def documents_for(cpu_s: float) -> int:
     """How many documents take so long to parse."""
-    began = time.process_time()
-    parse(CALIBRATION)
-    return round(cpu_s / (time.process_time() - began) * CALIBRATION)
+    spent_s = []
+    for _ in range(CALIBRATIONS):
+        began = time.process_time()
+        parse(CALIBRATION)
+        spent_s.append(time.process_time() - began)
+    return round(cpu_s / statistics.median(spent_s) * CALIBRATION)
 
 
 def start_bare_loop(stack: ExitStack, documents: int) -> RunningServer:
@@ -48,8 +51,9 @@ def start_bare_loop(stack: ExitStack, documents: int) -> RunningServer:
 
 def main() -> None:
     """Print a row for each of them."""
-    rounds, seconds = int([*sys.argv, "7"][1]), float([*sys.argv, "7", "3"][2])
-    with ExitStack() as stack:
+    given = sys.argv[1:]
+    rounds, seconds = int([*given, "7"][0]), float([*given[1:], "3"][0])
+    with ended_like_ctrl_c(), ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         section = prepare("half", folder, folder).sections[0]
         client = stack.enter_context(closing(start_client()))

@@ -83,6 +83,19 @@ models:
     assert (first["session"], second["session"]) == ({"inter_op_threads": 2}, {"inter_op_threads": 3})
 
 
+def test_a_model_that_takes_its_keys_from_another_is_changed_alone() -> None:
+    text = """\
+models:
+  - &base {name: a, backend: keras, path: a}
+  - <<: *base
+    name: b
+"""
+    first, second = yaml.safe_load(change_spec(text, 1, {"session": {"xla": True}}))["models"]
+
+    assert first == {"name": "a", "backend": "keras", "path": "a"}
+    assert second == {**first, "name": "b", "session": {"xla": True}}
+
+
 def test_a_spec_without_a_last_newline_is_changed_too() -> None:
     text = "models:\n  - name: m\n    backend: keras\n    path: m"
 

@@ -51,13 +51,22 @@ def test_much_shorter_measurements_are_made_anew(tmp_path: Path) -> None:
     assert state.trial(ONE, 2.5) is None
 
 
-def test_a_file_of_something_else_is_refused_and_stays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_file_of_something_else_is_refused_and_stays(fresh: bool, tmp_path: Path) -> None:
     file = tmp_path / "precious.txt"
     file.write_text("mine")
     with pytest.raises(ConfigurationError, match="does not hold what tune keeps; name another with --state"):
-        State(file, "same")
+        State(file, "same", fresh=fresh)
 
     assert file.read_text() == "mine"
+
+
+def test_a_folder_that_goes_meanwhile_is_told(tmp_path: Path) -> None:
+    state = State(tmp_path / "kept" / "state.json", "same")
+    state.file.unlink()
+    state.file.parent.rmdir()
+    with pytest.raises(ConfigurationError, match="cannot be written"):
+        state.keep(Trial(ONE, refused="no"))
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def run_plan(plan: Plan, environ: Mapping[str, str]) -> Report:
             name = f"ceiling, {processes} x {threads}"
             targets[mode] = ServerTarget(mode, server, work.requests, client, name)
             targets[name] = CeilingTarget(name, ceilings[processes], processes * threads)
-        results = _measure(plan, targets)
+        results = _measure(plan, targets, list(servers.values()))
     return Report(
         this_machine("tensorflow", "gunicorn"),
         {
@@ -140,11 +140,17 @@ def describe(server: RunningServer, model: str) -> dict[str, Any]:
     return answer
 
 
-def _measure(plan: Plan, targets: Mapping[str, Target]) -> list[Result]:
+def _measure(plan: Plan, targets: Mapping[str, Target], servers: Sequence[RunningServer]) -> list[Result]:
     steps = [(target, Point(concurrency)) for target in targets.values() for concurrency in plan.concurrencies]
     steps += [(targets[mode], Point(max(plan.concurrencies), share=MODERATE_LOAD)) for mode in plan.modes]
     with click.progressbar(length=plan.rounds * len(steps), label="Measuring", file=sys.stderr) as bar:
-        results = measure(steps, plan.rounds, plan.seconds, lambda: bar.update(1))
+
+        def on_step() -> None:
+            bar.update(1)
+            for server in servers:
+                server.check_running()
+
+        results = measure(steps, plan.rounds, plan.seconds, on_step)
     order = list(targets)
     return sorted(results, key=lambda result: order.index(result.name))
 

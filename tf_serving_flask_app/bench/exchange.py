@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import socket
+import time
 from contextlib import suppress
 
 Address = tuple[str, int]
 
 CONNECT_TIMEOUT_S = 5.0
 READ_BYTES = 1 << 18
+
+CROSSED_S = 0.01
+"""A connection that ends so soon after a request was sent was closed before the server saw the request."""
 
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked", re.IGNORECASE)
@@ -27,7 +31,8 @@ class Exchange:
 
     It is opened when it is first needed, and again when the server has closed it: also politely, by
     ``Connection: close``. A server may close an idle connection at any moment, so a request that meets the end of a
-    used connection before any byte of an answer is sent once more, on a new one, as every HTTP client does it.
+    used connection at once is sent once more, on a new one, as every HTTP client does it. One that the server had for
+    longer was dropped.
 
     Attributes:
         begun: the time from which the request's latency counts; the caller's clock.
@@ -41,6 +46,7 @@ class Exchange:
         self._unsent = memoryview(b"")
         self._answer = bytearray()
         self._used = False
+        self._sent = 0.0
         self.begun = 0.0
         self.connections = 0
 
@@ -113,13 +119,14 @@ class Exchange:
 
     def _start(self) -> None:
         self._answer.clear()
+        self._sent = time.perf_counter()
         self._unsent = memoryview(self._request)
         self.send_on()
 
     def _ended(self, reason: str) -> int | None:
         """Send the request once more, if all that is wrong is that an idle connection was closed."""
         self.close()
-        if not self._used or self._answer:
+        if not self._used or self._answer or time.perf_counter() - self._sent > CROSSED_S:
             raise BrokenConnection(reason if not self._answer else f"{reason} amid an answer")
         self._used = False
         self._connect()

@@ -26,6 +26,7 @@ from tf_serving_flask_app.errors import ConfigurationError
 START_S = 300.0
 STOP_S = 15.0
 LOOK_S = 0.05
+MOST_TAIL = 1 << 14
 HOST = "127.0.0.1"
 
 NOT_MEASURED = ("FLASK_DEBUG", "FLASK_PROFILE", "METRICS_PORT", "MODEL_FOLDER", "TLS_CERT", "TLS_KEY")
@@ -65,6 +66,7 @@ class RunningServer:
             start_new_session=True,
         )
         self._port = port
+        self._taken = b""
         self.address: Address = (HOST, port or 0)
 
     def __enter__(self) -> RunningServer:
@@ -87,11 +89,19 @@ class RunningServer:
         """
         deadline = time.monotonic() + patience_s
         while not self._is_ready(path):
-            if self._process.poll() is not None:
-                raise ConfigurationError(f"The server ended with exit code {self._process.returncode}:\n{self.tail()}")
+            self.check_running()
             if time.monotonic() > deadline:
                 raise StartTimeout(f"The server is not ready after {patience_s:.0f} s:\n{self.tail()}")
             time.sleep(LOOK_S)
+
+    def check_running(self) -> None:
+        """Raise if it has ended.
+
+        Raises:
+            ConfigurationError: its main process has; the text has the end of what it wrote.
+        """
+        if self._process.poll() is not None:
+            raise ConfigurationError(f"The server ended with exit code {self._process.returncode}:\n{self.tail()}")
 
     def get(self, path: str) -> tuple[int, bytes]:
         """Ask for a path: status and body of the answer."""
@@ -102,20 +112,21 @@ class RunningServer:
 
     def tail(self) -> str:
         """The last lines that it wrote."""
-        lines = Path(self._output.name).read_text("utf-8", "replace").splitlines()[-10:]
-        return "\n".join(map(_message, lines))
+        written = self._taken + Path(self._output.name).read_bytes()
+        return "\n".join(map(_message, written.decode("utf-8", "replace").splitlines()[-10:]))
 
     def take_output(self) -> bytes:
         """What it has written since the last call; forgotten here, so that the file stays small."""
         written = Path(self._output.name).read_bytes()
         self._output.truncate(0)
+        self._taken = written[-MOST_TAIL:] or self._taken
         return written
 
     def close(self, patience_s: float = STOP_S) -> None:
         """Stop it as an operator would, then, after so many seconds, what is left of it."""
         with suppress(psutil.NoSuchProcess):
+            self._process.send_signal(signal.SIGTERM)  # first of all: what comes now may be interrupted
             processes = family(self.pid)
-            self._process.send_signal(signal.SIGTERM)
             _, left = psutil.wait_procs(processes, timeout=patience_s)
             for process in left:
                 with suppress(psutil.NoSuchProcess):

@@ -17,6 +17,7 @@ from tf_serving_flask_app.apis.open_inference_datatypes import DATATYPES
 from tf_serving_flask_app.apis.uploads import PICTURE_ROUTES
 from tf_serving_flask_app.bench.pictures import SIZE, draw_pictures
 from tf_serving_flask_app.errors import ConfigurationError
+from tf_serving_flask_app.image_formats import format_of
 from tf_serving_flask_app.json_encoder import encode_json
 from tf_serving_flask_app.spec import ModelSpec
 from tf_serving_flask_app.tensors import Array, Tensors, array_to_json
@@ -70,8 +71,14 @@ def picture_work(model: ModelSpec, files: Sequence[Path]) -> Work:
     Args:
         model: one for pictures.
         files: pictures; none: drawn ones.
+
+    Raises:
+        ConfigurationError: one is no picture.
     """
     pictures = tuple(file.read_bytes() for file in files) or draw_pictures()
+    for file, data in zip(files, pictures, strict=False):
+        if format_of(data) is None:
+            raise ConfigurationError(f"{file} is no picture that a model can be sent; give another --picture.")
     kinds = [mimetypes.guess_type(file)[0] or "image/jpeg" for file in files] or ["image/jpeg"] * len(pictures)
     path = f"{PICTURE_ROUTES[model.task]}?modelname={quote(model.name)}"
     sizes = sorted(map(len, pictures))

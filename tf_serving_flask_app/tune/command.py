@@ -131,7 +131,12 @@ def run_tune(plan: Plan, environ: Mapping[str, str], spent_s: float = 0.0) -> Re
         lines = textwrap.wrap(f"Tuned: {advice.candidate}. {advice.reason} On {machine}.", NOTE_WIDTH)
         lines += [f"Serve it with {name}={shlex.quote(value)}" for name, value in variables.items()]
         copy = change_spec(text, number, space.spec_changes(advice.candidate), "\n".join(lines))
-        plan.write.write_bytes(copy.encode())
+        try:
+            plan.write.write_bytes(copy.encode())
+        except OSError as exc:
+            raise ConfigurationError(
+                f"{plan.write} cannot be written ({exc.strerror}); name another: the results are kept."
+            ) from exc
     return Report(
         machine,
         {

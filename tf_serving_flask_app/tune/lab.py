@@ -135,6 +135,7 @@ class Lab:
         except StartTimeout:
             return None
         except ConfigurationError as exc:
+            self.server.check_running()
             reason = _reason(exc)
             if not SessionRefused.is_told_by(reason):
                 return Trial(candidate, failed=reason)
@@ -173,6 +174,7 @@ class Lab:
                 try:
                     rounds.append(self._round(list(targets.values()), number))
                 except BrokenDefault as exc:  # a round with nothing to compare with
+                    self.server.check_running()
                     failed[self.space.default] = str(exc)
         final = Final(self.seconds, served, rounds)
         if len(rounds) == FINAL_ROUNDS and not failed and not any(map(_failures, rounds)):

@@ -67,7 +67,7 @@ def _edits(text: str, model: int, changes: Changes) -> list[Edit]:
         elif node is not None:
             edits.append((node.start_mark.index, node.end_mark.index, _mapping(values, quoted=_is_quoted(entry))))
         else:
-            near = _value(entry, "path") or _value(entry, "backend")
+            near = _value(entry, "path") or _value(entry, "backend") or entry.value[-1][1]
             edits.append(_addition(text, entry, section, _mapping(values, quoted=_is_quoted(entry)), near))
     return edits
 

@@ -43,14 +43,14 @@ class State:
         self._kept = _Kept(identity=identity)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            if file.exists() and not fresh:
+            if file.exists():
                 kept = _Kept.model_validate_json(file.read_bytes())
-                self._kept = kept if kept.identity == identity else self._kept
-            self._save()
+                self._kept = kept if kept.identity == identity and not fresh else self._kept
         except (ValidationError, UnicodeDecodeError) as exc:
             raise ConfigurationError(f"{file} does not hold what tune keeps; name another with --state.") from exc
         except OSError as exc:
-            raise ConfigurationError(f"{file} cannot be written ({exc.strerror}); name another with --state.") from exc
+            raise self._not_writable(exc) from exc
+        self._save()
 
     def trial(self, candidate: Candidate, seconds: float) -> Trial | None:
         """What is known of a candidate, from measurements that were not much shorter."""
@@ -80,8 +80,14 @@ class State:
     def _save(self) -> None:
         # Renamed into its place, so that an interruption never leaves half of it.
         half = self.file.with_name(f"{self.file.name}.{os.getpid()}")
-        half.write_text(self._kept.model_dump_json(indent=1), encoding="utf-8")
-        half.replace(self.file)
+        try:
+            half.write_text(self._kept.model_dump_json(indent=1), encoding="utf-8")
+            half.replace(self.file)
+        except OSError as exc:
+            raise self._not_writable(exc) from exc
+
+    def _not_writable(self, exc: OSError) -> ConfigurationError:
+        return ConfigurationError(f"{self.file} cannot be written ({exc.strerror}); name another with --state.")
 
 
 def default_file(model: str, identity: str, environ: Mapping[str, str]) -> Path:
