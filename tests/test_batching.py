@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from tests.live.server import wait_until
-from tf_serving_flask_app.batching import GONE_SEEN_S, Batcher, Line, batch_sizes, can_batch, has_rows_by_themselves
+from tf_serving_flask_app.batching import GONE_SEEN_S, Batcher, batch_sizes, can_batch, has_rows_by_themselves
+from tf_serving_flask_app.calls import Line
 from tf_serving_flask_app.context import RequestContext
 from tf_serving_flask_app.errors import ClientGone, DeadlineExceeded, InvalidInput
 from tf_serving_flask_app.gunicorn.presence import has_gone

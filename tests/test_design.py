@@ -48,6 +48,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("serving",),
     ("export", "inspection", "bench"),
     ("tune",),
+    ("options",),
     ("cli",),
     ("__main__",),
 )

@@ -14,12 +14,12 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from threading import Condition, Lock
+from threading import Condition
 from types import MappingProxyType
 
 import numpy as np
 
-from tf_serving_flask_app.calls import Call
+from tf_serving_flask_app.calls import Call, Line
 from tf_serving_flask_app.context import CLIENT_LOOK_S, RequestContext
 from tf_serving_flask_app.errors import BackendFailed, ServingError
 from tf_serving_flask_app.tensors import Signature, Tensors
@@ -62,23 +62,6 @@ def batch_sizes(max_batch_size: int, *, few: bool = False) -> list[int]:
     """
     digits = 1 if few else 3
     return [size for size in range(1, max_batch_size + 1) if size % (1 << max(0, size.bit_length() - digits)) == 0]
-
-
-class Line:
-    """The calls that wait for a model, in the order of their arrival; of all signatures that run one after the other.
-
-    Attributes:
-        lock: to be held for all that follows.
-        arrival: of the lock; notified when a call comes to wait.
-        free: how many calls of the model may begin before others have to wait.
-        waiting: the calls.
-    """
-
-    def __init__(self, calls_at_once: int = 1) -> None:
-        self.lock = Lock()
-        self.arrival = Condition(self.lock)
-        self.free = calls_at_once
-        self.waiting: list[Call] = []
 
 
 class Batcher:

@@ -1,10 +1,10 @@
-"""One request's call of a model, while it waits for its turn or for the batch that it is in."""
+"""One request's call of a model, while it waits for its turn or for the batch that it is in; and where it waits."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from threading import Condition
+from threading import Condition, Lock
 
 from tf_serving_flask_app.context import CLIENT_LOOK_S, RequestContext
 from tf_serving_flask_app.errors import ClientGone
@@ -63,3 +63,20 @@ class Call:
         """Wake who waits for it; with the batcher's lock."""
         if self.news is not None:
             self.news.notify()
+
+
+class Line:
+    """The calls that wait for a model, in the order of their arrival; of all signatures that run one after the other.
+
+    Attributes:
+        lock: to be held for all that follows.
+        arrival: of the lock; notified when a call comes to wait.
+        free: how many calls of the model may begin before others have to wait.
+        waiting: the calls.
+    """
+
+    def __init__(self, calls_at_once: int = 1) -> None:
+        self.lock = Lock()
+        self.arrival = Condition(self.lock)
+        self.free = calls_at_once
+        self.waiting: list[Call] = []

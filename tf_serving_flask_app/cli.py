@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 from collections.abc import Callable
@@ -18,26 +17,15 @@ from tf_serving_flask_app.bench.modes import MODES
 from tf_serving_flask_app.errors import ConfigurationError, ServingError
 from tf_serving_flask_app.model_folder import is_saved_model
 from tf_serving_flask_app.observability.logs import configure_logging
+from tf_serving_flask_app.options import FILE, Number
 from tf_serving_flask_app.settings import VARIABLES, Settings
 from tf_serving_flask_app.spec import ModelSpec, Spec
 from tf_serving_flask_app.spec_file import load_spec
 from tf_serving_flask_app.versions import check_versions, choose, pin, sources_of
 
 DEMO_SPEC = Path(__file__).resolve().parent.parent / "specs" / "demo.spec"
-FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 Params = ParamSpec("Params")
-
-
-class Number(click.FloatRange):
-    """A finite number in a range; click takes ``nan`` for one in every range."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read it."""
-        number: float = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number.", param, ctx)
-        return number
 
 
 def _one_line_errors(exit_code: int) -> Callable[[Callable[Params, None]], Callable[Params, None]]:

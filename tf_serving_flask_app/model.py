@@ -11,7 +11,8 @@ from functools import partial
 import numpy as np
 
 from tf_serving_flask_app.backends.base import Backend
-from tf_serving_flask_app.batching import Batcher, Line, batch_sizes, can_batch, has_rows_by_themselves
+from tf_serving_flask_app.batching import Batcher, batch_sizes, can_batch, has_rows_by_themselves
+from tf_serving_flask_app.calls import Line
 from tf_serving_flask_app.context import RequestContext, warm_context
 from tf_serving_flask_app.errors import ConfigurationError, NotFound, ServingError, SignatureNotFound
 from tf_serving_flask_app.spec import DEFAULT_SIGNATURE, ModelSpec
