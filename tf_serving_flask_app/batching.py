@@ -22,7 +22,7 @@ import numpy as np
 from tf_serving_flask_app.calls import Call, Line
 from tf_serving_flask_app.context import CLIENT_LOOK_S, RequestContext
 from tf_serving_flask_app.errors import BackendFailed, ServingError
-from tf_serving_flask_app.tensors import Signature, Tensors
+from tf_serving_flask_app.tensors import Signature, TensorInfo, Tensors
 
 logger = logging.getLogger(__name__)
 
@@ -44,10 +44,11 @@ def has_rows_by_themselves(signature: Signature) -> bool:
     Where the inputs note each dimension but the first, and an output has another that is free, it is the values that
     decide how long that is: the longest row of a batch decides for all.
     """
-    fixed = all(info.shape is not None and None not in info.shape[1:] for info in signature.inputs.values())
-    return not fixed or all(
-        info.shape is not None and None not in info.shape[1:] for info in signature.outputs.values()
-    )
+
+    def fixed(tensors: Mapping[str, TensorInfo]) -> bool:
+        return all(info.shape is not None and None not in info.shape[1:] for info in tensors.values())
+
+    return fixed(signature.outputs) or not fixed(signature.inputs)
 
 
 def batch_sizes(max_batch_size: int, *, few: bool = False) -> list[int]:

@@ -27,6 +27,8 @@ START_S = 300.0
 STOP_S = 15.0
 LOOK_S = 0.05
 MOST_TAIL = 1 << 14
+"""Bytes that are kept of what a server wrote, for when it ends."""
+
 HOST = "127.0.0.1"
 
 NOT_MEASURED = ("FLASK_DEBUG", "FLASK_PROFILE", "METRICS_PORT", "MODEL_FOLDER", "TLS_CERT", "TLS_KEY")
