@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from multiprocessing.context import SpawnProcess
 
 import psutil
 import pytest
@@ -62,6 +63,23 @@ def test_ctrl_c_is_not_for_it(divider: Helper[int, tuple[float, int]]) -> None:
     divider.give(1)
 
     assert divider.answer()[0] == 6.0
+
+
+def test_ctrl_c_while_it_starts_is_heard_here_and_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = set(psutil.Process().children())
+    start = SpawnProcess.start
+
+    def interrupted(process: SpawnProcess) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        start(process)
+
+    monkeypatch.setattr(SpawnProcess, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Helper(make_divider, 6, name="the divider")
+    begun = [child for child in psutil.Process().children() if child not in before]
+    _, left = psutil.wait_procs([child for child in begun if "resource_tracker" not in str(child.cmdline())], 60)
+
+    assert left == []
 
 
 def test_one_that_dies_shows_what_it_wrote(divider: Helper[int, tuple[float, int]]) -> None:

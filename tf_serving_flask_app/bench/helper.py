@@ -8,6 +8,7 @@ import signal
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -38,12 +39,14 @@ class Helper(Generic[Job, Result]):
         self._connection, theirs = context.Pipe()
         self._output = tempfile.NamedTemporaryFile(prefix="bench-", suffix=".log")  # noqa: SIM115
         self.process = context.Process(target=_work, args=(theirs, self._output.name, make, arguments), daemon=True)
-        # Ctrl-C goes to all processes of a terminal, and this one is ours to end.
-        former = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # Ctrl-C goes to all processes of a terminal, and this one is ours to end: it inherits that the signal is
+        # blocked. Here it is but late: ignored meanwhile, it would be lost.
+        resource_tracker.ensure_running()  # which unblocks the signal when it starts
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self.process.start()
         finally:
-            signal.signal(signal.SIGINT, former)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
 
     def wait_ready(self) -> None:
